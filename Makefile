@@ -1,0 +1,73 @@
+# The first Python >= 3.11 on the path; `make PYTHON=python3.13 ...` chooses another.
+ifndef PYTHON
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+endif
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Processes that share the tests.
+WORKERS ?= 2
+# Further options for pytest, as in `make test ARGS="-k lease"`.
+ARGS ?=
+
+.PHONY: help venv demo test test-workers conformance lint format bench bench-smoke clean
+
+help:
+	@echo "make demo         run the demonstration on an embedded SQLite database"
+	@echo "make test         run all tests; SQLite always, other databases where a server answers"
+	@echo "make test-workers the tests with real Celery workers alone"
+	@echo "make conformance  run the conformance suite alone"
+	@echo "make lint         check style, formatting, types and the direction of imports"
+	@echo "make format       format the code and make the safe repairs of ruff"
+	@echo "make bench        measure;  make bench-smoke runs each benchmark once"
+	@echo "make venv         make $(VENV) with all tools;  make clean removes it and all caches"
+
+venv: $(VENV)/.tools
+
+# Debian without python3-venv has no ensurepip: then the pip outside puts one into the environment.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python" >&2; exit 1; }
+	if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv --clear $(VENV); \
+	else $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install pip; fi
+
+$(VENV)/.package: pyproject.toml kombu_depqueue/_version.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.package
+	$(BIN)/python -m pip install --quiet --editable '.[postgresql]' --group test --group dev
+	@touch $@
+
+demo: $(VENV)/.package
+	$(BIN)/python -m kombu_depqueue.demo
+
+test: venv
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --benchmark-disable $(ARGS)
+
+test-workers: venv
+	$(BIN)/pytest -n $(WORKERS) --benchmark-disable tests/transport/test_celery_*.py $(ARGS)
+
+conformance: venv
+	$(BIN)/pytest kombu_depqueue/testing/conformance $(ARGS)
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: venv
+	$(BIN)/pytest benchmarks $(ARGS)
+
+bench-smoke: venv
+	$(BIN)/pytest benchmarks --benchmark-disable $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

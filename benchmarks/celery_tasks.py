@@ -1,0 +1,33 @@
+"""The Celery application of `figures_celery`: an ordinary one, on the broker and with the options it is given."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+from celery import Celery
+
+__all__ = ["make_app"]
+
+
+def make_app(broker: str, options: dict[str, Any]) -> Celery:
+    """Tasks that do nothing but say that they ran, by a write of a few bytes to a file (2 us)."""
+    app = Celery("bench", broker=broker, set_as_current=False)
+    app.conf.update(broker_transport_options=options, task_ignore_result=True, broker_connection_retry_on_startup=True)
+    file = os.open(os.environ["BENCH_FILE"], os.O_WRONLY | os.O_APPEND) if "BENCH_FILE" in os.environ else -1
+
+    @app.task(name="noop", shared=False)
+    def noop() -> None:
+        os.write(file, b".")
+
+    @app.task(name="moment", shared=False)
+    def moment(sent: float) -> None:
+        os.write(file, f"{time.monotonic() - sent}\n".encode())
+
+    return app
+
+
+if "BENCH_BROKER" in os.environ:
+    app = make_app(os.environ["BENCH_BROKER"], json.loads(os.environ["BENCH_OPTIONS"]))

@@ -1,0 +1,121 @@
+"""Connections to the database, and the deadline of the calls on them.
+
+Every call is watched: when it takes longer than the deadline, its connection is
+cut from outside. Nothing less ends a call to a server that is frozen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.pool import PoolProxiedConnection
+
+__all__ = ["Connections", "Watchdog"]
+
+logger = logging.getLogger("kombu_depqueue")
+
+
+class Watchdog:
+    """Cuts the connection of calls that outlive their deadline."""
+
+    def __init__(self, abort: Callable[[Any], None]) -> None:
+        self._abort = abort
+        self._calls: dict[int, tuple[float, Any]] = {}
+        self.cut: set[int] = set()
+        """Threads whose call was cut off."""
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def watch(self, connection: Any, until: float) -> None:
+        """Watch the call that this thread makes, until `unwatch`; None: its connection is being made."""
+        self._calls[threading.get_ident()] = (until, connection)
+        if self._thread is None:
+            self._start()
+
+    def connected(self, connection: Any, record: object) -> None:
+        """A connection was made: what is done to prepare it belongs to the call that waits for it."""
+        call = self._calls.get(threading.get_ident())
+        if call is not None:
+            self._calls[threading.get_ident()] = (call[0], connection)
+
+    def unwatch(self) -> None:
+        """The call is over."""
+        self._calls.pop(threading.get_ident(), None)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="depqueue-watchdog", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        idle = 0
+        while idle < 40:  # ends when nothing happens for 10 s: an idle program keeps no thread
+            time.sleep(0.25)
+            calls = list(self._calls.items())
+            idle = 0 if calls else idle + 1
+            for ident, (until, connection) in calls:
+                if connection is not None and time.monotonic() > until and self._calls.pop(ident, False):
+                    self.cut.add(ident)
+                    logger.warning("a database call exceeded its deadline; its connection was cut")
+                    self._abort(connection)
+        with self._lock:
+            self._thread = None
+
+
+class Connections:
+    """Connections kept at hand between calls.
+
+    They stay checked out of SQLAlchemy's pool: to give one back and take it again costs 16 us there
+    (it resets what we leave clean), a tenth of a whole call, and 0.5 us here. The pool still makes,
+    counts and ends them.
+    """
+
+    def __init__(self, engine: Engine, watchdog: Watchdog) -> None:
+        self._engine, self._watchdog = engine, watchdog
+        event.listen(engine, "connect", watchdog.connected, insert=True)
+        self._idle: list[PoolProxiedConnection] = []
+        self._wanted = 0
+        self._lock = threading.Lock()
+
+    def take(self, until: float) -> PoolProxiedConnection:
+        """The connection given back last, else one from the pool; waits where all are in use."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
+        with self._lock:
+            self._wanted += 1
+        try:
+            # Once more: whoever gave one back just now did not know that it is wanted.
+            return self._idle.pop() if self._idle else self._from_pool(until)
+        except IndexError:
+            return self._from_pool(until)
+        finally:
+            with self._lock:
+                self._wanted -= 1
+
+    def _from_pool(self, until: float) -> PoolProxiedConnection:
+        self._watchdog.watch(None, until)
+        try:
+            return self._engine.raw_connection()
+        finally:
+            self._watchdog.unwatch()
+
+    def give(self, fairy: PoolProxiedConnection) -> None:
+        """Keep a sound connection for the next call."""
+        self._idle.append(fairy)
+        if self._wanted:
+            self.flush()
+
+    def flush(self) -> None:
+        """Give all back to the pool."""
+        while self._idle:
+            with contextlib.suppress(IndexError):
+                self._idle.pop().close()

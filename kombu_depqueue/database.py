@@ -1,0 +1,305 @@
+"""Calls to the database: transactions with a deadline, tried again where that is safe."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import PoolProxiedConnection
+
+from kombu_depqueue.connections import Connections, Watchdog
+from kombu_depqueue.dialects import Dialect, Failure, Tx
+from kombu_depqueue.errors import DepQueueError, Duplicate, InvalidJob, QueueClosed, SchemaError, StorageError
+from kombu_depqueue.schema import SCHEMA_VERSION
+
+__all__ = ["Database"]
+
+T = TypeVar("T")
+
+
+class Database:
+    """One database, its connections, and transactions on them."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.settings = dialect.settings
+        self._closed = False
+        self._watchdog = Watchdog(dialect.abort)
+        self._connections = Connections(dialect.engine, self._watchdog)
+        self._errors = dialect.driver_errors()
+        self._ready = False
+        self._ready_lock = threading.Lock()
+
+    def close(self, *, forked: bool = False) -> None:
+        """Close all connections; after a fork only forget them, since the sockets are the parent's."""
+        self._closed = True
+        if not forked:
+            self._connections.flush()
+        self.dialect.engine.dispose(close=not forked)
+
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def connect(self) -> PoolProxiedConnection:
+        """A connection for other use than calls."""
+        return self._connections.take(time.monotonic() + self.settings.deadline)
+
+    # transactions
+
+    def write(
+        self,
+        work: Callable[[Tx], T],
+        *,
+        begin: bool = True,
+        durable: bool = True,
+        done: Callable[[Tx, T], bool] | None = None,
+    ) -> T:
+        """Run `work` in a transaction that writes; `begin=False`: it is one statement where steps are.
+
+        Tried again until the deadline when the transaction was rolled back by a conflict, and when
+        the connection broke; if it broke while committing, `tx.again` tells the work that an earlier
+        try may have taken place. Work that cannot simply be repeated comes with `done(tx, answer)`:
+        it tells whether the try that had this answer took place (not with `begin=False`).
+        """
+        self.ensure_schema()
+        if done is not None:
+            work = _unless_done(work, done)
+        alone = not begin and self.dialect.steps_are_statements
+        return self._retrying(lambda c, again: self._write(c, work, again, alone=alone, durable=durable))
+
+    def pipeline(self, work: Callable[[Tx], Callable[[], T]], *, begin: bool = True) -> T:
+        """As write, but all that `work` executes is sent at once; it returns how to fetch the answer."""
+        self.ensure_schema()
+        alone = not begin and self.dialect.steps_are_statements
+        return self._retrying(lambda c, again: self._pipeline(c, work, again, alone=alone))
+
+    def read(self, work: Callable[[Tx], T]) -> T:
+        """Run `work`, which only reads (each statement on its own)."""
+        self.ensure_schema()
+        return self._retrying(lambda c, again: work(self._tx(c, again)))
+
+    def join(self, connection: Any, work: Callable[[Tx], T]) -> T:
+        """Run `work` in the caller's transaction, which is left open."""
+        self.ensure_schema()
+        tx = Tx(self._theirs(connection), own=False)
+        try:
+            return work(tx)
+        except self._errors as error:
+            problem = self._translated(error)
+        finally:
+            tx.cursor.close()
+        raise problem
+
+    def _tx(self, connection: Any, again: bool = False, durable: bool = True) -> Tx:
+        return Tx(connection, cursor=self.dialect.cursor(connection), again=again, durable=durable)
+
+    def _theirs(self, connection: Any) -> Any:
+        if hasattr(connection, "get_bind") and hasattr(connection, "connection"):  # a Session
+            connection = connection.connection()
+        if not isinstance(connection, Connection):
+            raise InvalidJob("connection", "a SQLAlchemy Connection or Session is wanted")
+        if connection.dialect.name != self.dialect.name:
+            raise InvalidJob("connection", f"it is to {connection.dialect.name}, the queue is in {self.dialect.name}")
+        if not connection.in_transaction():
+            connection.begin()  # else the caller's commit() would find nothing to commit
+        return connection.connection.dbapi_connection
+
+    def _write(self, connection: Any, work: Callable[[Tx], T], again: bool, *, alone: bool, durable: bool) -> T:
+        tx = self._tx(connection, again, durable)
+        if alone:
+            try:
+                return work(tx)
+            except Exception as error:
+                _maybe_committed(error)
+                raise
+        self.dialect.begin(tx.cursor, durable=durable)
+        try:
+            result = work(tx)
+        except BaseException:
+            with contextlib.suppress(*self._errors):
+                self.dialect.rollback(connection)
+            raise
+        try:
+            self.dialect.commit(tx.cursor)
+        except Exception as error:
+            _maybe_committed(error)
+            raise
+        return result
+
+    def _pipeline(self, connection: Any, work: Callable[[Tx], Callable[[], T]], again: bool, *, alone: bool) -> T:
+        tx = Tx(connection, again=again)
+        try:
+            with self.dialect.pipelined(connection):
+                if not alone:  # else the pipeline itself is the transaction
+                    self.dialect.begin(connection.cursor(), durable=True)
+                fetch = work(tx)
+                if not alone:
+                    self.dialect.commit(connection.cursor())
+            return fetch()
+        except BaseException as error:
+            with contextlib.suppress(*self._errors):
+                self.dialect.rollback(connection)
+            _maybe_committed(error)
+            raise
+
+    # retrying
+
+    def _retrying(self, call: Callable[[Any, bool], T]) -> T:
+        until = time.monotonic() + self.settings.deadline
+        again, tries = False, 0
+        while True:
+            tries += 1
+            try:
+                return self._once(call, until, again)
+            except self._errors as error:
+                failure = self.dialect.failure(_original(error))
+                maybe = bool(getattr(error, "depqueue_maybe_committed", False)) and failure is Failure.LOST
+                again = again or maybe
+                left = until - time.monotonic()
+                if failure not in (Failure.RETRY, Failure.LOST) or left <= 0:
+                    problem = self._translated(error, again)
+                    break
+                # Jitter: those that collided must not collide again; a restarting server gets time.
+                top = min(0.002 * tries, 0.05) if failure is Failure.RETRY else min(0.05 * 2**tries, 2.0)
+                time.sleep(min(left, random.uniform(0.0001, top)))  # noqa: S311 - no secret
+        raise problem
+
+    def _once(self, call: Callable[[Any, bool], T], until: float, again: bool) -> T:
+        if self.is_closed():
+            raise QueueClosed("the JobQueue is closed")
+        fairy = self._connections.take(until)
+        try:
+            self._watchdog.watch(fairy.dbapi_connection, until)
+            try:
+                result = call(fairy.dbapi_connection, again)
+            finally:
+                self._watchdog.unwatch()
+        except BaseException as error:
+            sound = isinstance(error, DepQueueError) or (
+                isinstance(error, self._errors) and self.dialect.failure(_original(error)) is not Failure.LOST
+            )
+            if sound:
+                fairy.close()
+            else:  # broken, or perhaps in the middle of a transaction: never used again
+                fairy.invalidate()
+            raise
+        if self.is_closed():  # meanwhile, by another thread: the pool would keep it open
+            fairy.invalidate()
+        else:
+            self._connections.give(fairy)
+        return result
+
+    def _translated(self, error: BaseException, maybe: bool = False) -> Exception:
+        """Our error for the driver's. To be raised outside the `except`: else it would have the driver's as context."""
+        original = _original(error)
+        problem = self._problem(original, maybe)
+        problem.__cause__ = self.dialect.without_rows(original)
+        return problem
+
+    def _problem(self, original: BaseException, maybe: bool) -> Exception:
+        failure = self.dialect.failure(original)
+        if failure is Failure.TAKEN:
+            return Duplicate(detail="the id was taken meanwhile")
+        if failure is Failure.NO_TABLE:
+            self._ready = False
+            return self._no_schema()
+        if threading.get_ident() in self._watchdog.cut:
+            self._watchdog.cut.discard(threading.get_ident())
+            problem = f"the database gave no answer within deadline = {self.settings.deadline:g} s"
+            return StorageError(problem, maybe_committed=maybe)
+        # One line, without the driver's DETAIL: it may quote a payload.
+        problem = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
+        return StorageError(problem[:300], maybe_committed=maybe)
+
+    # schema
+
+    def ensure_schema(self) -> None:
+        """See, once, that the tables are there in a version that this library knows; create them if asked to."""
+        if self._ready:
+            return
+        with self._ready_lock:
+            if not self._ready:
+                self._check_schema()
+
+    def _check_schema(self) -> None:
+        create = self.settings.create
+        if create is None:
+            create = self.dialect.creates_by_default
+        found = self._found_version()
+        if found is None and create:
+            self.create_schema()
+            found = self._found_version()
+        if found is None:
+            raise self._no_schema()
+        if found != SCHEMA_VERSION:
+            age, cure = (
+                ("newer", "upgrade kombu-depqueue") if found > SCHEMA_VERSION else ("older", "upgrade the tables")
+            )
+            problem = f"the tables have schema version {found}, {age} than this library's {SCHEMA_VERSION}: {cure}"
+            raise SchemaError(problem, found=found, wanted=[SCHEMA_VERSION])
+        self._ready = True
+
+    def _found_version(self) -> int | None:
+        sql = self.dialect.sql.read_meta
+        until = time.monotonic() + self.settings.deadline
+        while True:
+            try:
+                rows = self._once(lambda c, again: self._tx(c).all(sql, p_key="schema_version"), until, False)
+                return int(rows[0][0]) if rows else None
+            except self._errors as error:
+                failure = self.dialect.failure(_original(error))
+                if failure is Failure.NO_TABLE:
+                    return None
+                if failure is not Failure.RETRY or time.monotonic() > until:
+                    problem = self._translated(error)
+                    break
+                time.sleep(0.002)
+            except ValueError as error:
+                raise SchemaError("the table of facts is damaged", found=None, wanted=[SCHEMA_VERSION]) from error
+        raise problem
+
+    def _no_schema(self) -> SchemaError:
+        where = f"schema {self.settings.schema!r}" if self.settings.schema else f"{self.settings.table_prefix}*"
+        problem = f"the tables ({where}) are missing: create them with kombu_depqueue.create_tables(url)"
+        return SchemaError(f"{problem}, or with the option create=True", found=None, wanted=[SCHEMA_VERSION])
+
+    def create_schema(self) -> None:
+        """Create all tables that are missing."""
+        sql = self.dialect.sql
+
+        def create(tx: Tx) -> None:
+            self.dialect.create_tables(tx.connection)
+            if not tx.all(sql.read_meta, p_key="schema_version"):
+                tx.run(sql.add_meta, p_key="schema_version", p_value=str(SCHEMA_VERSION))
+
+        self._retrying(lambda c, again: self._write(c, create, again, alone=False, durable=True))
+
+
+def _unless_done(work: Callable[[Tx], T], done: Callable[[Tx, T], bool]) -> Callable[[Tx], T]:
+    """`work` for each try; but where an earlier one took place after all, what that one answered."""
+    answers: list[T] = []
+
+    def once(tx: Tx) -> T:
+        if not (tx.again and done(tx, answers[-1])):
+            answers.append(work(tx))
+        return answers[-1]
+
+    return once
+
+
+def _maybe_committed(error: BaseException) -> None:
+    """Mark an error: the commit may have taken place."""
+    with contextlib.suppress(AttributeError):
+        error.depqueue_maybe_committed = True  # type: ignore[attr-defined]
+
+
+def _original(error: BaseException) -> BaseException:
+    """The driver's error inside SQLAlchemy's."""
+    return getattr(error, "orig", None) or error if isinstance(error, SQLAlchemyError) else error

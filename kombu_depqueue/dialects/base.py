@@ -1,0 +1,182 @@
+"""What a database must be able to say and do for the store."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import Engine
+from sqlalchemy.engine.interfaces import Dialect as SADialect
+from sqlalchemy.exc import SQLAlchemyError
+
+from kombu_depqueue.dialects.steps import Steps
+from kombu_depqueue.errors import InvalidJob
+from kombu_depqueue.routing import Routing
+from kombu_depqueue.schema import tables
+from kombu_depqueue.settings import Settings
+from kombu_depqueue.sql import Prepared
+
+__all__ = ["Dialect", "Failure", "Tx"]
+
+
+class Failure(enum.Enum):
+    """What a driver's error means."""
+
+    LOST = "the connection is gone"
+    RETRY = "the transaction was rolled back and may be tried again"
+    TAKEN = "a unique key exists already"
+    NO_TABLE = "a table is missing"
+    OTHER = "anything else"
+
+
+class Tx:
+    """A transaction under way: runs prepared statements on the driver's cursor."""
+
+    __slots__ = ("again", "connection", "cursor", "durable", "own")
+
+    def __init__(
+        self, connection: Any, *, cursor: Any = None, again: bool = False, own: bool = True, durable: bool = True
+    ) -> None:
+        self.connection = connection
+        self.cursor = connection.cursor() if cursor is None else cursor
+        self.again = again
+        """An earlier try of the same work may have been committed."""
+        self.own = own
+        """Not the caller's transaction but one of the store's."""
+        self.durable = durable
+        """Losing it in a power cut would do harm."""
+
+    def all(self, statement: Prepared, **values: Any) -> list[Any]:
+        """Run a statement and fetch its rows."""
+        self.cursor.execute(statement.sql, statement.bind(values))
+        return statement.rows(self.cursor.fetchall())
+
+    def run(self, statement: Prepared, **values: Any) -> int:
+        """Run a statement and return how many rows it touched."""
+        self.cursor.execute(statement.sql, statement.bind(values))
+        return int(self.cursor.rowcount)
+
+    def many(self, statement: Prepared, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run a statement for each set of values."""
+        if len(rows) == 1:
+            self.cursor.execute(statement.sql, statement.bind(rows[0]))
+        elif rows:
+            self.cursor.executemany(statement.sql, [statement.bind(r) for r in rows])
+
+
+class Dialect(Steps):
+    """One kind of database, with the connections to one of them."""
+
+    name: ClassVar[str]
+    steps_are_statements: ClassVar[bool] = False
+    """claim, ack_one, ack_many and promote are one statement each, and `end_and_release` exists:
+    they need no BEGIN, and acks try the fast path first."""
+    rows_in_one: ClassVar[int] = 1
+    """So many new jobs that are alike go into one statement."""
+    pipelines: ClassVar[bool] = False
+    """Statements of a transaction can be sent together."""
+    one_writer: ClassVar[bool] = False
+    """While a transaction writes, all others that would have to wait for its end."""
+    has_notify: ClassVar[bool] = False
+    """Consumers can be woken up by the server."""
+    has_sessions: ClassVar[bool] = False
+    """The server shows which sessions have ended: the fastest sign of a dead process."""
+    has_change_counter: ClassVar[bool] = False
+    """`change_counter` tells cheaply whether anything was committed."""
+    creates_by_default: ClassVar[bool] = False
+
+    def __init__(self, settings: Settings, engine: object = None) -> None:
+        self.settings = settings
+        self.tables = tables(self.name, settings.schema, settings.table_prefix)
+        self.sql = Routing(self.tables, self.compiler_dialect())
+        try:
+            self.engine = self.make_engine(engine if isinstance(engine, Engine) else None)
+        except ModuleNotFoundError as error:
+            extra = f"pip install kombu-depqueue[{self.name}]"
+            raise InvalidJob("url", f"its driver {error.name!r} is not installed: {extra}") from error
+        except SQLAlchemyError as error:
+            raise InvalidJob("url", str(error).splitlines()[0]) from error
+
+    def compiler_dialect(self) -> SADialect:
+        """The SQLAlchemy dialect to compile for; its parameters are named."""
+        raise NotImplementedError
+
+    def make_engine(self, engine: Engine | None) -> Engine:
+        """A pool of connections in autocommit mode (of our own, even if the caller's engine makes them)."""
+        raise NotImplementedError
+
+    def cursor(self, connection: Any) -> Any:
+        """A cursor on one of our own connections, for use outside of `pipelined`."""
+        return connection.cursor()
+
+    def begin(self, cursor: Any, *, durable: bool) -> None:
+        """Begin a transaction that will write; `durable=False`: losing it in a power cut does no harm."""
+        cursor.execute("BEGIN")
+
+    def commit(self, cursor: Any) -> None:
+        """Commit."""
+        cursor.execute("COMMIT")
+
+    def rollback(self, connection: Any) -> None:
+        """Roll back."""
+        self.cursor(connection).execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def pipelined(self, connection: Any) -> Iterator[None]:
+        """Inside, statements may be sent without waiting for their answers; rows are fetched afterwards."""
+        yield
+
+    def create_tables(self, connection: Any) -> None:
+        """Create what is missing, in the transaction under way."""
+        raise NotImplementedError
+
+    def abort(self, connection: Any) -> None:
+        """End a call that another thread makes on this connection; it fails there."""
+        raise NotImplementedError
+
+    def failure(self, error: BaseException) -> Failure:
+        """What a driver's error means."""
+        raise NotImplementedError
+
+    def without_rows(self, error: BaseException) -> BaseException:
+        """A driver's error that quotes nothing of what is stored."""
+        return error
+
+    def driver_errors(self) -> tuple[type[BaseException], ...]:
+        """The driver's errors, and those of the pool."""
+        dbapi: Any = self.engine.dialect.dbapi
+        return (dbapi.Error, SQLAlchemyError)
+
+    def lock_ids(self, tx: Tx, ids: Sequence[UUID]) -> None:
+        """Have others that enqueue one of these ids wait for the transaction's end.
+
+        A unique index sees one table only: of two enqueues of an id at the same moment one may be
+        ready and the other delayed. (Nothing to do where only one transaction writes.)
+        """
+
+    def hint(self, tx: Tx, queues: Sequence[int]) -> None:
+        """Wake the consumers that wait for these queues, if any does (`has_notify`)."""
+        raise NotImplementedError
+
+    def listen(self, connection: Any, queues: Sequence[int]) -> None:
+        """From now on `hinted` hears of these queues on this connection."""
+        raise NotImplementedError
+
+    def hinted(self, connection: Any) -> bool:
+        """Read what has arrived on the connection; whether there was a hint."""
+        raise NotImplementedError
+
+    def session(self, connection: Any) -> str | None:
+        """What names the connection's session, among all that ever were (`has_sessions`)."""
+        return None
+
+    def ended_sessions(self, tx: Tx) -> list[tuple[int, str, Any]]:
+        """Consumers whose session has ended: number, session, last sign of life (`has_sessions`)."""
+        raise NotImplementedError
+
+    def change_counter(self, connection: Any) -> int:
+        """A number that changes when another connection commits."""
+        raise NotImplementedError

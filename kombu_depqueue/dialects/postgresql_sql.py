@@ -1,0 +1,244 @@
+"""PostgreSQL's own statements, as text: what Core cannot say (ctid, data-modifying WITH, unnest).
+
+How rows are found by key: `ctid = ANY(ARRAY(SELECT ... CROSS JOIN LATERAL (... LIMIT 1)))`
+cannot be planned as a join over the whole table, whatever the statistics say.
+The outer condition is checked again on the row's newest version when the
+statement had to wait for a lock, so it repeats what must still be true.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Table
+
+from kombu_depqueue.schema import Flag, Tables
+from kombu_depqueue.statements import Statements, StoredJob
+
+__all__ = ["COMMON", "texts"]
+
+COMMON = ("attempt", "max_attempts", "flags", "run_at", "expires_in")
+"""What rows inserted in one statement have in common."""
+
+_DONE = "job_id, queue_id, status, flags, attempt, created_at, started_at, finished_at, keep_until, reason, result"
+# A job that Celery published again in the very moment of its end has an end record already: the newer counts.
+_NEWER = "ON CONFLICT (job_id) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in _DONE.split(", ") if name != "job_id"
+)
+_CLAIMED = (
+    "queue_id, rank, seq, lease_token, attempt, max_attempts, flags, job_id, run_at, "
+    "coalesce(expires_at <= statement_timestamp(), false), envelope, body"
+)
+_ONLY_SEQ = f"NULL, NULL, seq{', NULL' * 9}"
+"""Of a row like `_CLAIMED`."""
+_NOW_KEEP = "statement_timestamp(), statement_timestamp() + make_interval(secs => %(keep)s)"
+_NIL = "'00000000-0000-0000-0000-000000000000'::uuid"
+# A job that ended before, and was published again since, may have left a note.
+_ANEW = "ON CONFLICT (dep_id) DO UPDATE SET status = excluded.status, after_id = excluded.after_id"
+_LEASE = """consumer_id = %(consumer)s, lease_token = %(token)s, attempt = attempt + 1,
+  claimed_at = statement_timestamp()"""
+
+# The primary key is the claim order of a queue; NO KEY UPDATE is the weakest lock that excludes other claims.
+CLAIM = f"""
+UPDATE {{job}} SET {_LEASE} WHERE ctid = ANY (ARRAY(
+  SELECT j.ctid FROM {{queue}} q CROSS JOIN LATERAL (
+    SELECT ctid, rank, seq FROM {{job}} WHERE queue_id = q.id AND consumer_id IS NULL
+    ORDER BY rank, seq LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED) j
+  WHERE q.id = ANY (%(queues)s::int[]) AND NOT q.paused
+  ORDER BY j.rank, j.seq LIMIT %(limit)s)) AND consumer_id IS NULL
+RETURNING {_CLAIMED}"""
+
+CLAIM_LANES = f"""
+UPDATE {{job}} SET {_LEASE} WHERE ctid = ANY (ARRAY(
+  SELECT j.ctid FROM unnest(%(queues)s::int[], %(ranks)s::int[], %(afters)s::bigint[]) AS c(q, r, s)
+  JOIN {{queue}} q ON q.id = c.q AND NOT q.paused CROSS JOIN LATERAL (
+    SELECT ctid, rank, seq FROM {{job}} WHERE queue_id = c.q AND rank = c.r AND seq > c.s AND consumer_id IS NULL
+    ORDER BY seq LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED) j
+  ORDER BY j.rank, j.seq LIMIT %(limit)s)) AND consumer_id IS NULL
+RETURNING {_CLAIMED}"""
+
+ACK_ONE = f"""
+WITH gone AS (
+  DELETE FROM {{job}} WHERE queue_id = %(queue)s AND rank = %(rank)s AND seq = %(seq)s
+    AND lease_token = %(token)s AND flags & {Flag.HAS_DEPENDENTS} = 0 RETURNING *),
+kept AS (
+  INSERT INTO {{done}} ({_DONE})
+  SELECT job_id, queue_id, 1, flags, attempt, created_at, claimed_at, {_NOW_KEEP}, NULL, %(result)s::bytea
+  FROM gone WHERE job_id IS NOT NULL {_NEWER})
+SELECT seq FROM gone"""
+
+_KEYED = """ctid = ANY (ARRAY(
+    SELECT j.ctid FROM unnest(
+        %(held_queues)s::int[], %(held_ranks)s::int[], %(held_seqs)s::bigint[], %(held_tokens)s::bigint[])
+      AS k(q, r, s, t) CROSS JOIN LATERAL (
+        SELECT ctid FROM {job} WHERE queue_id = k.q AND rank = k.r AND seq = k.s AND lease_token = k.t LIMIT 1) j))
+    AND lease_token = ANY (%(held_tokens)s::bigint[])"""
+
+_ACKED = f"""
+WITH gone AS (DELETE FROM {{job}} WHERE {_KEYED} AND flags & {Flag.HAS_DEPENDENTS} = 0
+    RETURNING seq, job_id, queue_id, flags, attempt, created_at, claimed_at),
+kept AS (
+  INSERT INTO {{done}} ({_DONE})
+  SELECT job_id, queue_id, 1, flags, attempt, created_at, claimed_at, {_NOW_KEEP}, NULL, NULL
+  FROM gone WHERE job_id IS NOT NULL {_NEWER})"""
+
+ACK_MANY = f"""{_ACKED}
+SELECT seq FROM gone"""
+
+# What is acked may be ready in the snapshot that both see: its lease has expired, and nobody was given it yet.
+_NOT_ACKED = """consumer_id IS NULL
+      AND (lease_token IS NULL OR lease_token <> ALL (%(held_tokens)s::bigint[]))"""
+_AND_CLAIM = f"""
+SELECT * FROM taken UNION ALL SELECT {_ONLY_SEQ} FROM gone"""
+ACK_AND_CLAIM, ACK_AND_CLAIM_LANES = (
+    f"{_ACKED},\ntaken AS ({claim.replace('consumer_id IS NULL', _NOT_ACKED)}){_AND_CLAIM}"
+    for claim in (CLAIM, CLAIM_LANES)
+)
+
+# Also ends jobs with dependents, and leaves a note for the release that follows in the same transaction.
+END_FLAGGED = f"""
+WITH gone AS (DELETE FROM {{job}} WHERE {_KEYED}
+    RETURNING seq, job_id, queue_id, flags, attempt, created_at, claimed_at),
+kept AS (
+  INSERT INTO {{done}} ({_DONE})
+  SELECT job_id, queue_id, 1, flags, attempt, created_at, claimed_at, {_NOW_KEEP}, NULL, %(result)s::bytea
+  FROM gone WHERE job_id IS NOT NULL {_NEWER}),
+note AS (
+  INSERT INTO {{release}} (dep_id, status, after_id)
+  SELECT job_id, 1, {_NIL} FROM gone WHERE flags & {Flag.HAS_DEPENDENTS} <> 0 {_ANEW})
+SELECT seq FROM gone"""
+
+RELEASE = f"""
+WITH note AS MATERIALIZED (
+  SELECT dep_id, status, after_id FROM {{release}} WHERE dep_id = ANY (%(notes)s::uuid[]) FOR UPDATE SKIP LOCKED),
+edge AS MATERIALIZED (
+  SELECT d.dep_id, d.job_id, note.status, (d.policy >> note.status) & 1 = 1 AS met
+  FROM note CROSS JOIN LATERAL (
+    SELECT dep_id, job_id, policy FROM {{dep}} WHERE dep_id = note.dep_id AND job_id > note.after_id AND NOT met
+    ORDER BY job_id LIMIT %(limit)s) d
+  ORDER BY d.dep_id, d.job_id LIMIT %(limit)s),
+seen AS (SELECT count(*) >= %(limit)s AS cut FROM edge),
+last AS (SELECT dep_id, job_id FROM edge ORDER BY dep_id DESC, job_id DESC LIMIT 1),
+hopeless AS MATERIALIZED (
+  SELECT DISTINCT ON (job_id) job_id, dep_id, status FROM edge WHERE NOT met ORDER BY job_id, dep_id),
+dropped AS MATERIALIZED (
+  SELECT b.job_id FROM {{blocked}} b JOIN hopeless USING (job_id) ORDER BY b.job_id FOR UPDATE OF b),
+canceled AS (
+  DELETE FROM {{wait}} w USING hopeless h WHERE w.job_id = h.job_id AND w.flags & {Flag.HOLD} = 0
+    AND (SELECT count(*) FROM dropped) >= 0 RETURNING w.*, h.dep_id, h.status),
+counter AS MATERIALIZED (
+  SELECT b.job_id, b.pending, c.n FROM {{blocked}} b
+  JOIN (SELECT job_id, count(*)::int AS n FROM edge WHERE met GROUP BY job_id) c USING (job_id)
+  WHERE b.job_id NOT IN (SELECT job_id FROM canceled) ORDER BY b.job_id FOR UPDATE OF b),
+counted AS (
+  UPDATE {{blocked}} b SET pending = b.pending - c.n FROM counter c WHERE b.job_id = c.job_id AND c.pending > c.n),
+free AS (
+  DELETE FROM {{blocked}} b USING counter c WHERE b.job_id = c.job_id AND c.pending <= c.n RETURNING b.job_id),
+forgot AS (DELETE FROM {{blocked}} b USING canceled c WHERE b.job_id = c.job_id),
+moved AS (
+  DELETE FROM {{wait}} w USING free WHERE w.job_id = free.job_id
+    AND (w.run_at IS NULL OR w.run_at <= statement_timestamp()) RETURNING w.*),
+delayed AS (
+  UPDATE {{wait}} w SET due_at = w.run_at FROM free WHERE w.job_id = free.job_id AND w.run_at > statement_timestamp()
+  RETURNING w.queue_id),
+ready AS (
+  INSERT INTO {{job}} ({{columns}}) SELECT {{columns}} FROM moved ORDER BY moved.seq
+  ON CONFLICT DO NOTHING RETURNING queue_id),
+ended AS (
+  INSERT INTO {{done}} ({_DONE})
+  SELECT job_id, queue_id, 3, flags, attempt, created_at, claimed_at, {_NOW_KEEP},
+    'dependency ' || dep_id || (ARRAY[' succeeded', ' failed', ' canceled', ' expired'])[status], NULL
+  FROM canceled {_NEWER}),
+body AS (
+  INSERT INTO {{ended_body}} (job_id, rank, max_attempts, envelope, body)
+  SELECT job_id, rank, max_attempts, envelope, body FROM canceled
+  ON CONFLICT DO NOTHING),
+further AS (
+  INSERT INTO {{release}} (dep_id, status, after_id)
+  SELECT job_id, 3, {_NIL} FROM canceled WHERE flags & {Flag.HAS_DEPENDENTS} <> 0 {_ANEW} RETURNING dep_id),
+told AS (
+  DELETE FROM {{release}} r USING note, seen WHERE r.dep_id = note.dep_id
+    AND (NOT seen.cut OR r.dep_id < (SELECT dep_id FROM last)) RETURNING r.dep_id),
+advanced AS (
+  UPDATE {{release}} r SET after_id = last.job_id FROM last, seen WHERE seen.cut AND r.dep_id = last.dep_id)
+SELECT ARRAY(SELECT queue_id FROM ready UNION SELECT queue_id FROM delayed),
+  ARRAY(SELECT dep_id FROM further UNION ALL SELECT dep_id FROM note WHERE dep_id NOT IN (SELECT dep_id FROM told))"""
+
+PROMOTE = """
+WITH due AS (
+  DELETE FROM {wait} WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM {wait} WHERE due_at <= statement_timestamp() ORDER BY due_at
+    LIMIT %(limit)s FOR UPDATE SKIP LOCKED)) AND due_at <= statement_timestamp() RETURNING *)
+INSERT INTO {job} ({columns}) SELECT {columns} FROM due ORDER BY due.due_at, due.seq
+ON CONFLICT DO NOTHING RETURNING queue_id"""
+
+HINT = """
+SELECT pg_notify(%(prefix)s::text || q, '') FROM unnest(%(queues)s::int[]) AS u(q)
+WHERE EXISTS (SELECT 1 FROM {consumer} WHERE waiting)"""
+
+# A pid is used again, so the time belongs to it; NULL: the session of a role that we may not look at.
+# After a restart nobody's session is left: its processes need time to come back.
+SESSION = """
+SELECT pid || ' ' || extract(epoch FROM backend_start) FROM pg_stat_get_activity(pg_backend_pid())"""
+
+ENDED_SESSIONS = """
+WITH alive AS MATERIALIZED (SELECT pid, backend_start FROM pg_stat_get_activity(NULL))
+SELECT c.id, c.session, c.beat_at FROM {consumer} c WHERE c.session IS NOT NULL
+  AND pg_postmaster_start_time() < statement_timestamp() - interval '15 s' AND NOT EXISTS (
+  SELECT FROM alive a WHERE a.pid = split_part(c.session, ' ', 1)::int
+    AND coalesce(extract(epoch FROM a.backend_start)::text = split_part(c.session, ' ', 2), true))"""
+
+# Not a lock for each id: a batch of 100,000 would exhaust the server's table of locks.
+LOCK_IDS = """
+SELECT pg_advisory_xact_lock(%(space)s::int4, u.bucket) FROM unnest(%(buckets)s::int4[]) AS u(bucket)"""
+
+# Celery publishes an id again that may have ended: its end record goes in the same statement.
+FORGET_ENDED = """
+WITH gone AS (DELETE FROM {done} WHERE job_id = ANY (%(ids)s::uuid[]) RETURNING job_id)
+DELETE FROM {ended_body} WHERE job_id IN (SELECT job_id FROM gone)"""
+
+ADD_JOB_ANEW = """
+WITH gone AS (DELETE FROM {done} WHERE job_id = %(p_job_id)s::uuid RETURNING job_id),
+body AS (DELETE FROM {ended_body} WHERE job_id IN (SELECT job_id FROM gone))
+{add_job}"""
+
+# The order of the arrays is the order of the rows, and so of their numbers.
+ADD_JOBS = """
+INSERT INTO {job} (created_at, job_id, queue_id, rank, attempt, max_attempts, flags, run_at, envelope, body, expires_at)
+SELECT statement_timestamp(), u.id, u.queue_id, u.rank, %(attempt)s::int4, %(max_attempts)s::int4,
+  %(flags)s::int2, %(run_at)s::timestamptz, u.envelope, u.body,
+  statement_timestamp() + make_interval(secs => %(expires_in)s::float8)
+FROM unnest(%(queues)s::int4[], %(ranks)s::int2[], %(ids)s::uuid[], %(envelope)s::bytea[], %(body)s::bytea[])
+  AS u(queue_id, rank, id, envelope, body)"""
+
+# Without waiting for the disk: what it is about ends with those who wait for it.
+ADD_JOBS_SOON = f"""{ADD_JOBS}
+WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'"""
+
+
+def texts(t: Tables, sql: Statements) -> dict[str, str]:
+    """The statements for one schema; names come from validated options, and are quoted where they must be."""
+    quote = sql.dialect.identifier_preparer.format_table
+    found: dict[str, Any] = {n: quote(v) for n, v in vars(t).items() if isinstance(v, Table)}
+    found["columns"] = ", ".join(StoredJob._fields)
+    found["add_job"] = sql.add_job.sql
+    templates = {
+        "claim": CLAIM,
+        "claim_lanes": CLAIM_LANES,
+        "ack_and_claim": ACK_AND_CLAIM,
+        "ack_and_claim_lanes": ACK_AND_CLAIM_LANES,
+        "ack_one": ACK_ONE,
+        "ack_many": ACK_MANY,
+        "end_flagged": END_FLAGGED,
+        "release": RELEASE,
+        "promote": PROMOTE,
+        "hint": HINT,
+        "lock_ids": LOCK_IDS,
+        "session": SESSION,
+        "ended_sessions": ENDED_SESSIONS,
+        "forget_ended": FORGET_ENDED,
+        "add_job_anew": ADD_JOB_ANEW,
+        "add_jobs": ADD_JOBS,
+        "add_jobs_soon": ADD_JOBS_SOON,
+    }
+    return {name: text.format_map(found).strip() for name, text in templates.items()}

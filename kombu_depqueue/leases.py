@@ -1,0 +1,219 @@
+"""Leases, their holders, and what time does to jobs; one method, one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from operator import itemgetter
+from typing import Any, TypeVar
+from uuid import UUID
+
+from kombu_depqueue.deadletters import sort_out
+from kombu_depqueue.dialects import Tx
+from kombu_depqueue.dialects.steps import Ending, Key, Released
+from kombu_depqueue.releases import Releases
+from kombu_depqueue.schema import ConsumerKind
+from kombu_depqueue.statements import StoredJob
+
+__all__ = ["Leases"]
+
+T = TypeVar("T")
+
+CUT = 1000
+"""Jobs that a queue over its maximal length loses in one step."""
+
+
+class Leases(Releases):
+    """Consumers and clocks."""
+
+    # time
+
+    def promote(self, limit: int = 1000) -> list[int]:
+        """Make due jobs ready; returns the queue of each."""
+        return self.database.write(lambda tx: self.dialect.promote(tx, limit), begin=False)
+
+    def next_events(self) -> tuple[float, float]:
+        """Seconds until the next delayed job is due, and until the next lease expires (negative: overdue)."""
+        due, expiry = self.database.read(lambda tx: tx.all(self.sql.next_events))[0]
+        return inf if due is None else due, inf if expiry is None else expiry
+
+    def expire(self, limit: int = 1000) -> tuple[set[int], bool]:
+        """End pending jobs that have expired; returns the queues that got jobs, and whether there may be more."""
+
+        def work(tx: Tx) -> Released:
+            jobs = [
+                StoredJob(*r)
+                for s in (self.sql.take_expired, self.sql.take_expired_ready)
+                for r in tx.all(s, p_limit=limit)
+            ]
+            full.append(len(jobs) >= limit)
+            if not jobs:
+                return Released(set(), [])
+            ids = [job.job_id for job in jobs if job.job_id]
+            blocked = {i for (i,) in tx.all(self.sql.lock_blocked, ids=ids)}
+            tx.run(self.sql.drop_blocked, ids=ids)
+            released = self._bury(tx, [job for job in jobs if job.job_id not in blocked], self.expired)
+            # Nowhere may a job be had before its dependencies have finished.
+            ended = self._bury(tx, [job for job in jobs if job.job_id in blocked], self.expired._replace(letter=None))
+            released.add(ended)
+            return released
+
+        full: list[bool] = []
+        released = self.database.write(work)
+        self.release_pending(released)
+        return released.queues, full[-1]
+
+    def cut(self, queue: int, most: int) -> set[int]:
+        """Keep a queue within its maximal length: the oldest ready jobs go; returns the queues that got jobs."""
+        released = self.database.write(lambda tx: self._cut(tx, queue, most))
+        self.release_pending(released)
+        return released.queues
+
+    def _cut(self, tx: Tx, queue: int, most: int) -> Released:
+        over = tx.all(self.sql.count_ready, p_queue=queue)[0][0] - most
+        if over <= 0:
+            return Released(set(), [])
+        rows = sorted(tx.all(self.sql.take_oldest_ready, p_queue=queue, p_limit=min(over, CUT)), key=itemgetter(-1))
+        return self._bury(tx, [StoredJob(*row[:-1]) for row in rows], self.dead("maxlen", "maxlen"))
+
+    def _bury(self, tx: Tx, jobs: Sequence[StoredJob], ending: Ending) -> Released:
+        """End jobs that were taken out; those whose queue has a dead-letter exchange go on where that leads."""
+        if not jobs:
+            return Released(set(), [])
+        if ending.letter is None:
+            self.dialect.record_end(tx, jobs, ending)
+            return self._tell(tx, jobs)
+        letters = sort_out(tx, self.dialect, jobs, ending.letter)
+        self.dialect.record_end(tx, letters.left, ending)
+        released = self._tell(tx, letters.left)
+        self.dialect.move_in(tx, letters.moved)
+        released.queues.update(job.queue_id for job in letters.moved)
+        for queue, most in letters.bounded.items():
+            # Ends: whatever was cut twice by the same queue has gone round, and goes no further.
+            released.add(self._cut(tx, queue, most))
+        return released
+
+    def prune(self, limit: int = 1000) -> int:
+        """Forget records of ended jobs that are out of time."""
+
+        def work(tx: Tx) -> int:
+            ids = [i for (i,) in tx.all(self.sql.prunable, p_limit=limit)]
+            if ids:
+                for statement in (self.sql.drop_done, self.sql.drop_ended_body, self.sql.drop_edges):
+                    tx.run(statement, ids=ids)
+            return len(ids)
+
+        return self.database.write(work)
+
+    # consumers
+
+    def add_consumer(
+        self, consumer: int, kind: int, name: str, lease: float | None, channel: str, info: str | None
+    ) -> None:
+        """Register a consumer, a lease that stands by itself, or a worker."""
+        values = {
+            "p_id": consumer,
+            "p_kind": kind,
+            "p_name": name[:255],
+            "p_channel": channel,
+            "p_info": info,
+            "p_lease": lease,
+        }
+        self.database.write(lambda tx: tx.run(self.sql.add_consumer, **values))
+
+    def beat(self, consumers: Sequence[int], lease: float, waiting: bool) -> bool:
+        """Renew leases; False: one of them was declared dead."""
+        done = self.database.write(
+            lambda tx: tx.run(self.sql.beat, ids=list(consumers), p_lease=lease, p_waiting=waiting),
+            durable=False,
+        )
+        return done == len(set(consumers))
+
+    def set_waiting(self, consumer: int, waiting: bool) -> None:
+        """Ask (or not) to be woken up."""
+        self.database.write(lambda tx: tx.run(self.sql.set_waiting, p_id=consumer, p_waiting=waiting), durable=False)
+
+    def set_session(self, consumer: int, session: str | None) -> None:
+        """Say which session of the database ends with the consumer's process."""
+        self.database.write(lambda tx: tx.run(self.sql.set_session, p_id=consumer, p_session=session), durable=False)
+
+    def ended_sessions(self) -> list[tuple[int, str, Any]]:
+        """Consumers whose session has ended: number, session, last sign of life."""
+        return self.database.read(self.dialect.ended_sessions)
+
+    def declare_dead(self, consumer: int, session: str, beat_at: Any) -> bool:
+        """Let a consumer's lease expire now; False: it has shown a sign of life."""
+        values = {"p_id": consumer, "p_session": session, "p_beat_at": beat_at}
+        return bool(self.database.write(lambda tx: tx.run(self.sql.declare_dead, **values)))
+
+    def rejoin(self, consumer: int, name: str, lease: float, held: Sequence[tuple[UUID, int]]) -> None:
+        """Live again, and lease again what is held and was not handed to another."""
+
+        def work(tx: Tx) -> None:
+            if not tx.run(self.sql.revive, p_id=consumer, p_lease=lease):
+                values = {"p_id": consumer, "p_kind": ConsumerKind.QUEUE, "p_name": name[:255]}
+                tx.run(self.sql.add_consumer, **values, p_channel="", p_info=None, p_lease=lease)
+            if held:
+                ids, tokens = [i for i, _ in held], [t for _, t in held]
+                tx.run(self.sql.retake, ids=ids, tokens=tokens, p_consumer=consumer)
+
+        self.database.write(work)
+
+    def stand_alone(self, key: Key, consumer: int, kind: int, name: str, lease: float) -> bool:
+        """Let a hand-out stand under a lease of its own; False: the token is not current."""
+
+        def work(tx: Tx) -> bool:
+            if not tx.run(self.sql.pass_lease, **key.held, p_consumer=consumer):
+                return False
+            values = {"p_id": consumer, "p_kind": kind, "p_name": name[:255], "p_channel": "", "p_info": None}
+            tx.run(self.sql.add_consumer, **values, p_lease=lease)
+            return True
+
+        return self.database.write(work)
+
+    def set_lease(self, consumer: int, lease: float) -> bool:
+        """Renew a lease that stands by itself; False: it has expired and was swept."""
+        return bool(self.database.write(lambda tx: tx.run(self.sql.set_lease, p_id=consumer, p_lease=lease)))
+
+    def leave(self, consumers: Sequence[int]) -> set[int]:
+        """Give everything back and be gone; returns the queues that got jobs."""
+
+        def work(tx: Tx) -> Released:
+            released = self._free(tx, list(consumers))
+            tx.run(self.sql.drop_consumers, ids=list(consumers))
+            tx.run(self.sql.drop_subscriptions, ids=list(consumers))
+            return released
+
+        released = self.database.write(work)
+        self.release_pending(released)
+        return released.queues
+
+    def rescue(self, grace: float) -> set[int]:
+        """Release the jobs of consumers whose lease has expired; returns the queues that got jobs."""
+
+        def work(tx: Tx) -> Released:
+            expired = tx.all(self.sql.expired_consumers)
+            if not expired:
+                return Released(set(), [])
+            released = self._free(tx, [i for i, _ in expired])
+            gone = [i for i, kind in expired if kind in (ConsumerKind.DEAD, ConsumerKind.TOKEN)]
+            dying = [i for i, kind in expired if i not in gone]
+            if gone:
+                tx.run(self.sql.drop_consumers, ids=gone)
+            if dying:
+                tx.run(self.sql.abandon_queues, ids=dying)
+                tx.run(self.sql.drop_subscriptions, ids=dying)
+                tx.run(self.sql.bury_consumers, ids=dying, p_grace=grace)
+            return released
+
+        released = self.database.write(work)
+        self.release_pending(released)
+        return released.queues
+
+    def _free(self, tx: Tx, consumers: list[int]) -> Released:
+        released = Released(set(), [])
+        for job in [StoredJob(*r) for r in tx.all(self.sql.take_exhausted, ids=consumers)]:
+            why = f"{job.attempt} of {job.max_attempts} attempts used, the last lease expired"
+            released.add(self._bury(tx, [job], self.dead(why, "delivery_limit")))
+        released.queues.update(q for (q,) in tx.all(self.sql.free_held, ids=consumers))
+        return released

@@ -1,0 +1,85 @@
+"""Upkeep: expired leases, due jobs, releases left over, expiry, pruning; in bounded rounds, by whoever consumes.
+
+There is no leader. Rows that another process works on are skipped, so any
+number of processes may do this at once, and one alone is enough.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from kombu_depqueue.store import Store
+
+__all__ = ["Upkeep"]
+
+logger = logging.getLogger("kombu_depqueue")
+
+OFTEN, SELDOM = 5.0, 60.0
+"""Seconds between looks for expired jobs and left-over releases; and for records to prune."""
+LOOK, LOOK_AGAIN = 2.0, 0.5
+"""Seconds between looks for sessions that have ended; and while one of them may yet come back."""
+COME_BACK = 2.5
+"""Seconds that the process of an ended session has to come back: then it is taken for dead."""
+
+
+class Upkeep:
+    """The rounds of one process."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._next_often = 0.0
+        self._next_look = 0.0
+        self._next_event = 0.0
+        self.sees_sessions = False
+        self._suspects: dict[tuple[int, str, object], float] = {}
+        """Consumers whose session has ended, with the sign of life last seen, and since when."""
+        self._next_seldom = time.monotonic() + SELDOM
+
+    def round(self, *, everything: bool = False, sees_sessions: bool = False) -> set[int]:
+        """Do what is due; returns the queues that got ready jobs."""
+        store, now = self._store, time.monotonic()
+        queues: set[int] = set()
+        self.sees_sessions = sees_sessions
+        if not sees_sessions:
+            self._suspects.clear()
+        elif now >= self._next_look:
+            self._look_for_deaths(now)
+            self._next_look = now + (LOOK_AGAIN if self._suspects else LOOK)
+        # Only what is found is written.
+        due, expiry = store.next_events()
+        if expiry <= 0:
+            queues |= store.rescue(grace=2 * store.database.settings.deadline)
+        if due <= 0:
+            queues.update(store.promote())
+        if min(due, expiry) <= 0:
+            due, expiry = store.next_events()
+        self._next_event = now + min(due, expiry)
+        if everything or now >= self._next_often:
+            self._next_often = now + OFTEN
+            ready, more = store.expire()
+            queues |= ready
+            if more:
+                self._next_often = self._next_event = now
+            released = store.release_any()
+            if released is not None:
+                store.release_pending(released)
+                queues |= released.queues
+                self._next_often = now
+        if everything or now >= self._next_seldom:
+            pruned = store.prune()
+            self._next_seldom = now + (1.0 if pruned else SELDOM)
+        return queues
+
+    def _look_for_deaths(self, now: float) -> None:
+        """End the leases of consumers whose session has ended and did not come back."""
+        ended = self._store.ended_sessions()
+        self._suspects = {one: self._suspects.get(one, now) for one in ended}
+        for one, since in list(self._suspects.items()):
+            if now - since >= COME_BACK and self._store.declare_dead(*one):
+                logger.info("a consumer's session ended and did not come back: what it held is given to others")
+
+    def next_event(self) -> float:
+        """Seconds until something is due that is known of already (infinite: nothing)."""
+        first = min(self._next_event, self._next_look) if self.sees_sessions else self._next_event
+        return max(0.0, first - time.monotonic())

@@ -1,0 +1,199 @@
+"""The statements that read for people and operators, and those of retry and delete."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Executable,
+    Float,
+    Integer,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+
+from kombu_depqueue.schema import ConsumerKind, JobIdType
+from kombu_depqueue.sql import among, now, seconds_until, statement
+from kombu_depqueue.timing import Timing
+
+__all__ = ["Reports"]
+
+_ID = JobIdType()
+
+
+class Reports(Timing):
+    """All shared statements: those of `Timing`, and the reading ones."""
+
+    @statement
+    def live_status(self) -> Executable:
+        """A ready or leased job."""
+        j, q, c = self.t.job.c, self.t.queue.c, self.t.consumer.c
+        holder = self.t.job.join(self.t.queue, q.id == j.queue_id)
+        holder = holder.outerjoin(self.t.consumer, c.id == j.consumer_id)
+        what = (j.queue_id, j.rank, j.seq, j.attempt, j.max_attempts, j.created_at, j.claimed_at, j.run_at)
+        who = (j.consumer_id, c.name, c.leased_until, q.name, q.channel, q.paused)
+        return select(*what, *who).select_from(holder).where(j.job_id == bindparam("p_job_id", type_=_ID))
+
+    @statement
+    def waiting_status(self) -> Executable:
+        """A delayed or blocked job."""
+        w, q = self.t.wait.c, self.t.queue.c
+        what = (w.queue_id, w.rank, w.due_at, w.attempt, w.max_attempts, w.created_at, w.run_at, w.claimed_at)
+        both = self.t.wait.join(self.t.queue, q.id == w.queue_id)
+        who = (q.name, q.channel, q.paused)
+        return select(*what, *who).select_from(both).where(w.job_id == bindparam("p_job_id", type_=_ID))
+
+    @statement
+    def ended_status(self) -> Executable:
+        """The record of an ended job."""
+        d, q, e = self.t.done.c, self.t.queue.c, self.t.ended_body.c
+        what = (
+            d.queue_id,
+            d.status,
+            d.attempt,
+            d.created_at,
+            d.started_at,
+            d.finished_at,
+            d.reason,
+            d.result,
+        )
+        all_ = self.t.done.join(self.t.queue, q.id == d.queue_id).outerjoin(self.t.ended_body, e.job_id == d.job_id)
+        who = (e.rank, e.max_attempts, q.name, q.channel)
+        return select(*what, *who).select_from(all_).where(d.job_id == bindparam("p_job_id", type_=_ID))
+
+    @statement
+    def dependencies(self) -> Executable:
+        """The edges of a job to its dependencies, in the order given."""
+        d = self.t.dep.c
+        return select(d.dep_id, d.policy, d.met).where(d.job_id == bindparam("p_job_id", type_=_ID)).order_by(d.ordinal)
+
+    @statement
+    def dependents(self) -> Executable:
+        """The jobs that depend on a job."""
+        d = self.t.dep.c
+        return select(d.job_id, d.policy, d.met).where(d.dep_id == bindparam("p_dep_id", type_=_ID)).order_by(d.job_id)
+
+    @statement
+    def ended_among(self) -> Executable:
+        """How some jobs ended."""
+        d = self.t.done.c
+        return select(d.job_id, d.status, d.result, d.reason).where(among(d.job_id, "ids"))
+
+    @statement
+    def hot_among(self) -> Executable:
+        """Which of some jobs are ready or leased."""
+        j = self.t.job.c
+        return select(j.job_id, j.consumer_id.is_not(None)).where(among(j.job_id, "ids"))
+
+    @statement
+    def waiting_among(self) -> Executable:
+        """Which of some jobs are delayed or blocked."""
+        w = self.t.wait.c
+        return select(w.job_id, w.due_at.is_not(None)).where(among(w.job_id, "ids"))
+
+    @statement
+    def count_ahead(self) -> Executable:
+        """How many ready jobs come before one (up to 10,000)."""
+        j = self.t.job.c
+        rank, seq = bindparam("p_rank", type_=Integer()), bindparam("p_seq", type_=Integer())
+        first = or_(j.rank < rank, and_(j.rank == rank, j.seq < seq))
+        some = select(j.seq).where(j.queue_id == bindparam("p_queue"), j.consumer_id.is_(None), first)
+        return select(func.count()).select_from(some.limit(literal_column("10000")).subquery())
+
+    @statement
+    def roots(self) -> Executable:
+        """All jobs that nobody depends on."""
+        found = []
+        for table in (self.t.job, self.t.wait, self.t.done):
+            named = and_(table.c.job_id.is_not(None), ~exists().where(self.t.dep.c.dep_id == table.c.job_id))
+            found.append(select(table.c.job_id).where(named))
+        return found[0].union_all(*found[1:])
+
+    @statement
+    def old_leases(self) -> Executable:
+        """The tokens of leases not renewed for p_age seconds."""
+        j, c = self.t.job.c, self.t.consumer.c
+        held = self.t.job.join(self.t.consumer, c.id == j.consumer_id)
+        old = seconds_until(c.beat_at) + bindparam("p_age", type_=Float()) <= literal_column("0")
+        return select(j.queue_id, j.rank, j.seq, j.lease_token).select_from(held).where(old).order_by(c.beat_at, j.seq)
+
+    @statement
+    def worker_list(self) -> Executable:
+        """Registered workers and living consumers not seen for p_age seconds."""
+        c = self.t.consumer.c
+        kinds = c.kind.in_((literal_column(str(ConsumerKind.QUEUE)), literal_column(str(ConsumerKind.WORKER))))
+        old = seconds_until(c.beat_at) + bindparam("p_age", type_=Float()) <= literal_column("0")
+        return select(c.id, c.name, c.channel, c.info, c.started_at, c.beat_at).where(kinds, old).order_by(c.started_at)
+
+    @statement
+    def touch_worker(self) -> Executable:
+        """A registered worker was seen."""
+        c = self.t.consumer
+        worker = c.c.kind == literal_column(str(ConsumerKind.WORKER))
+        return update(c).where(c.c.id == bindparam("p_id"), worker).values(beat_at=now())
+
+    @statement
+    def drop_worker(self) -> Executable:
+        """Forget a registered worker."""
+        c = self.t.consumer
+        return delete(c).where(c.c.id == bindparam("p_id"), c.c.kind == literal_column(str(ConsumerKind.WORKER)))
+
+    @statement
+    def take_ready_of(self) -> Executable:
+        """Take some ready jobs of a queue."""
+        j = self.t.job
+        ready = select(j.c.seq).where(j.c.queue_id == bindparam("p_queue"), j.c.consumer_id.is_(None))
+        some = ready.limit(bindparam("p_limit", type_=Integer())).with_for_update(skip_locked=True)
+        mine = and_(j.c.queue_id == bindparam("p_queue"), j.c.consumer_id.is_(None))
+        return delete(j).where(j.c.seq.in_(some.scalar_subquery()), mine).returning(*self.moved(j))
+
+    @statement
+    def take_waiting_of(self) -> Executable:
+        """Take some delayed or blocked jobs of a queue."""
+        w = self.t.wait
+        waits = select(w.c.seq).where(w.c.queue_id == bindparam("p_queue"))
+        some = waits.limit(bindparam("p_limit", type_=Integer())).with_for_update(skip_locked=True)
+        return delete(w).where(w.c.seq.in_(some.scalar_subquery())).returning(*self.moved(w))
+
+    # retry
+
+    @statement
+    def take_ended(self) -> Executable:
+        """Take the record of an ended job away."""
+        d = self.t.done
+        ended = d.c.job_id == bindparam("p_job_id", type_=_ID)
+        what = (d.c.queue_id, d.c.status, d.c.flags, d.c.created_at, cast(d.c.reason, Text))
+        return delete(d).where(ended).returning(*what)
+
+    @statement
+    def take_ended_body(self) -> Executable:
+        """Take its payload."""
+        e = self.t.ended_body
+        ended = e.c.job_id == bindparam("p_job_id", type_=_ID)
+        return delete(e).where(ended).returning(e.c.rank, e.c.max_attempts, e.c.envelope, e.c.body)
+
+    @statement
+    def meet_edges(self) -> Executable:
+        """Edges that an end has fulfilled stay fulfilled when the job is retried."""
+        d = self.t.dep
+        mask = d.c.policy.op("&")(bindparam("p_mask", type_=Integer())) != literal_column("0")
+        return update(d).where(d.c.dep_id == bindparam("p_dep_id", type_=_ID), mask).values(met=True)
+
+    @statement
+    def read_meta(self) -> Executable:
+        """A fact about the schema."""
+        m = self.t.meta.c
+        return select(m.value).where(m.key == bindparam("p_key"))
+
+    @statement
+    def add_meta(self) -> Executable:
+        """Note a fact about the schema."""
+        return insert(self.t.meta).values(key=bindparam("p_key"), value=bindparam("p_value"))

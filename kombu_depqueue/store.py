@@ -1,0 +1,399 @@
+"""The life of a job in the database: one method, one transaction.
+
+`records.py` has the rest: status, retry, delete, workers. Nothing here waits
+(but for the database), keeps a thread, or knows what a reservation is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import UUID
+
+from kombu_depqueue.dialects import Tx
+from kombu_depqueue.dialects.steps import Claimed, Ending, Key, Lane, Released, Wanted, restored
+from kombu_depqueue.entry import Entry
+from kombu_depqueue.errors import Duplicate, NotExist, NotPending
+from kombu_depqueue.inserting import insert_entries
+from kombu_depqueue.leases import Leases
+from kombu_depqueue.releases import CANCELED, RELEASE_LIMIT
+from kombu_depqueue.schema import Flag
+from kombu_depqueue.statements import StoredJob
+
+__all__ = ["Acks", "Store"]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Acks:
+    """Jobs to be acked without results, and then what became of them."""
+
+    held: Sequence[tuple[Key, UUID | None]]
+    done: bool = False
+    ended: set[int] = field(default_factory=set)
+    """Order numbers of those that were still held."""
+    queues: set[int] = field(default_factory=set)
+    """Queues in which dependents became ready."""
+
+
+class Store(Leases):
+    """The steps of a job's life."""
+
+    # queues
+
+    def queue_ids(self, names: Iterable[tuple[str, str]]) -> list[int]:
+        """The numbers of queues, given as (channel, name); new ones are added."""
+        names = list(names)
+        missing = [n for n in names if n not in self._queues]
+        if not missing:
+            return [self._queues[n] for n in names]
+        found = self.database.read(lambda tx: self._look_up(tx, missing))
+        if len(found) < len(set(missing)):
+            found = self.database.write(lambda tx: self._add_queues(tx, missing))
+        self._queues.update((n, i) for n, i in found.items() if n not in self._fleeting)
+        return [found[n] if n in found else self._queues[n] for n in names]
+
+    def remember_queue(self, channel: str, name: str, number: int, *, keep: bool) -> None:
+        """Note a queue's number; `keep=False`: it may be deleted for good, and so is looked up each time."""
+        if keep:
+            self._queues[channel, name] = number
+            self._fleeting.discard((channel, name))
+        else:
+            self._queues.pop((channel, name), None)
+            self._fleeting.add((channel, name))
+
+    def forget_queue(self, channel: str, name: str) -> None:
+        """A queue was deleted."""
+        self._queues.pop((channel, name), None)
+        self._fleeting.discard((channel, name))
+
+    def known_queues(self) -> list[int]:
+        """The numbers of the queues used so far."""
+        return list(self._queues.values())
+
+    def _add_queues(self, tx: Tx, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        found = self._look_up(tx, names)
+        for channel, name in names:
+            if (channel, name) not in found:
+                tx.run(self.sql.add_queue, p_channel=channel, p_name=name)
+                found |= self._look_up(tx, [(channel, name)])
+        return found
+
+    def _look_up(self, tx: Tx, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        found = {}
+        for channel, name in names:
+            for number, fleeting in tx.all(self.sql.queue_by_name, p_channel=channel, p_name=name):
+                found[channel, name] = number
+                if fleeting:
+                    self._fleeting.add((channel, name))
+        return found
+
+    # enqueue
+
+    def insert(self, entries: Sequence[Entry], connection: Any = None) -> set[int]:
+        """Insert jobs, all or none; returns the queues whose consumers should look."""
+        known = {(e.channel, e.queue): e.queue_id for e in entries if e.queue_id}
+        names = {(e.channel, e.queue) for e in entries} - known.keys()
+        if connection is not None:
+            # In the caller's transaction, and so not remembered: it may be rolled back.
+            def join(tx: Tx) -> set[int]:
+                missing = [n for n in names if n not in self._queues]
+                return insert_entries(tx, self.dialect, entries, self._queues | known | self._add_queues(tx, missing))
+
+            if not self.dialect.one_writer:
+                self.queue_ids(names)  # committed at once: a new queue's row must not wait for the caller
+            return self.database.join(connection, join)
+        queues = {**known, **dict(zip(names, self.queue_ids(names), strict=True))} if names else known
+        if all(e.is_plain for e in entries):
+            try:
+                return self._insert_plain(entries, queues)
+            except Duplicate:
+                if not any(e.supersedes for e in entries):
+                    raise
+        return self.database.write(lambda tx: insert_entries(tx, self.dialect, entries, queues))
+
+    def _insert_plain(self, entries: Sequence[Entry], queues: Mapping[tuple[str, str], int]) -> set[int]:
+        """Insert where nothing has to be looked up: in one round trip."""
+
+        def send(tx: Tx) -> Callable[[], set[int]]:
+            done = insert_entries(tx, self.dialect, entries, queues, plain=True)
+            return lambda: done
+
+        fits = len(entries) <= self.dialect.rows_in_one and not entries[0].supersedes
+        if len(entries) == 1 or (fits and len({e.common for e in entries}) == 1):  # one statement
+            durable = any(e.durable for e in entries)
+            return self.database.write(lambda tx: send(tx)(), begin=False, durable=durable)
+        if self.dialect.pipelines:
+            return self.database.pipeline(send)
+        return self.database.write(lambda tx: send(tx)())
+
+    # claim
+
+    def claim(
+        self,
+        consumer: int,
+        token: int,
+        limit: int,
+        *,
+        queues: Sequence[int] = (),
+        lanes: Sequence[Lane] = (),
+        acks: Acks | None = None,
+    ) -> list[Claimed]:
+        """Lease up to `limit` ready jobs of some queues, or behind cursors; `acks` travel with it.
+
+        Expired ones among them are ended instead. A claim whose answer is lost may have leased
+        jobs: undo it with `unclaim`.
+        """
+
+        wanted = Wanted(consumer, token, limit, queues, lanes)
+
+        def claim(tx: Tx) -> list[Claimed]:
+            with self._claiming(tx, wanted):
+                return self.dialect.claim(tx, wanted)
+
+        if acks is not None and acks.held:
+            claimed = self._ack_and_claim(acks, wanted)
+        else:
+            claimed = self.database.write(claim, begin=False, durable=False)
+        while any(c.expired for c in claimed):
+            found = self._without_expired(claimed)
+            if found:
+                return found
+            # There may be good ones behind: only a claim that finds nothing at all says "empty".
+            self.made_ready(self.expire()[0])
+            claimed = self.database.write(claim, begin=False, durable=False)
+        return claimed
+
+    @contextlib.contextmanager
+    def _claiming(self, tx: Tx, wanted: Wanted) -> Iterator[None]:
+        if tx.again:  # the lost try's jobs must not wait for our own death
+            tx.run(self.sql.unclaim, p_consumer=wanted.consumer, tokens=[wanted.token])
+        started = time.perf_counter()
+        yield
+        self.claim_seconds = time.perf_counter() - started
+
+    def _without_expired(self, claimed: Sequence[Claimed]) -> list[Claimed]:
+        """End those that had expired when they were claimed, as if they had not been; returns the others."""
+        keys = [Key(c.queue_id, c.rank, c.seq, c.token) for c in claimed if c.expired]
+
+        def work(tx: Tx) -> Released:
+            jobs = [StoredJob(*row) for key in keys for row in tx.all(self.sql.take_held, **key.held)]
+            jobs = [job._replace(attempt=job.attempt - 1, claimed_at=None) for job in jobs]
+            return self._bury(tx, jobs, self.expired)
+
+        released = self.database.write(work)
+        self.release_pending(released)
+        self.made_ready(released.queues)
+        return [c for c in claimed if not c.expired]
+
+    def _ack_and_claim(self, acks: Acks, wanted: Wanted) -> list[Claimed]:
+        keys, ending = [key for key, _ in acks.held], self._success(None)
+
+        def at_once(tx: Tx) -> tuple[set[int], list[Claimed]]:
+            with self._claiming(tx, wanted):
+                return self.dialect.ack_and_claim(tx, keys, ending, wanted)
+
+        def in_turn(tx: Tx) -> tuple[Released, list[Claimed]]:
+            released = self._ack_each(tx, keys, ending, acks)
+            with self._claiming(tx, wanted):
+                return released, self.dialect.claim(tx, wanted)
+
+        if self.dialect.steps_are_statements:
+            acks.ended, claimed = self.database.write(at_once, begin=False)
+            self._ack_rest(acks)
+        else:
+            released, claimed = self.database.write(in_turn)
+            self.release_pending(released)
+            acks.queues |= released.queues
+        acks.done = True
+        return claimed
+
+    def _ack_rest(self, acks: Acks) -> None:
+        """Those that the fast path left: jobs with dependents, and lost ones."""
+        left = [(key, job_id) for key, job_id in acks.held if key.seq not in acks.ended]
+        if left:
+            more, released = self._end_and_release([k for k, _ in left], [i for _, i in left if i], self._success(None))
+            self.release_pending(released)
+            acks.ended |= more
+            acks.queues |= released.queues
+
+    def has_ready(self, queues: Sequence[int]) -> bool:
+        """Whether a claim would find something, without a write."""
+        return self.database.read(lambda tx: any(tx.all(self.sql.claimable, p_queue=q, p_limit=1) for q in queues))
+
+    def ranks(self, queue: int) -> list[int]:
+        """The priorities present in a queue."""
+        return [r for (r,) in self.database.read(lambda tx: tx.all(self.sql.ranks, p_queue=queue))]
+
+    def claim_by_id(self, consumer: int, token: int, job_id: UUID) -> Claimed:
+        """Lease this very job. Raises NotExist, NotPending."""
+
+        def claim(tx: Tx) -> list[Any]:
+            if tx.again:
+                tx.run(self.sql.unclaim, p_consumer=consumer, tokens=[token])
+            return tx.all(self.sql.claim_by_id, p_consumer=consumer, p_token=token, p_job_id=job_id)
+
+        rows = self.database.write(claim)
+        if not rows:
+            raise NotPending(job_id, detail=f"it is {self.state_of(job_id)}")
+        claimed = Claimed(*rows[0])
+        if not self._without_expired([claimed]):
+            raise NotPending(job_id, detail="it has expired")
+        return claimed
+
+    def unclaim(self, consumer: int, tokens: Sequence[int]) -> None:
+        """Undo claims as if they had not been."""
+        self.database.write(lambda tx: tx.run(self.sql.unclaim, p_consumer=consumer, tokens=list(tokens)))
+
+    # settle
+
+    def ack(
+        self,
+        key: Key,
+        job_id: UUID | None,
+        result: bytes | None,
+        *,
+        told: bool = False,
+        connection: Any = None,
+    ) -> Released | None:
+        """End a held job as succeeded, and tell its dependents; None: not held any more.
+
+        `told`: it is known to have dependents.
+        """
+        ending = self._success(result)
+        if connection is None and self.dialect.steps_are_statements:
+            if not told and self.database.write(lambda tx: self.dialect.ack_one(tx, key, ending), begin=False):
+                return Released(set(), [])
+            return self._finished(*self._end_and_release([key], [job_id] if job_id else [], ending), [key])
+        return self.end(key, ending, connection=connection)
+
+    def ack_many(self, acks: Acks) -> None:
+        """Ack several without results, in one statement where nobody depends on them."""
+        keys, ending = [key for key, _ in acks.held], self._success(None)
+        if self.dialect.steps_are_statements:
+            acks.ended = self.database.write(lambda tx: self.dialect.ack_many(tx, keys, ending), begin=False)
+            self._ack_rest(acks)
+        else:
+            released = self.database.write(lambda tx: self._ack_each(tx, keys, ending, acks))
+            self.release_pending(released)
+            acks.queues |= released.queues
+        acks.done = True
+
+    def _ack_each(self, tx: Tx, keys: Sequence[Key], ending: Ending, acks: Acks) -> Released:
+        plain = self.dialect.ack_many(tx, keys, ending)
+        left = [key for key in keys if key.seq not in plain]
+        ended = {key.seq: job for key in left if (job := self.dialect.end_held(tx, key, ending)) is not None}
+        acks.ended = plain | set(ended)
+        return self._tell(tx, list(ended.values()))
+
+    def _end_and_release(self, keys: Sequence[Key], notes: Sequence[UUID], ending: Ending) -> tuple[set[int], Released]:
+        def work(tx: Tx) -> Callable[[], tuple[set[int], Released]]:
+            return self.dialect.end_and_release(tx, keys, notes, ending, RELEASE_LIMIT)
+
+        return self.database.pipeline(work)
+
+    def _finished(self, ended: set[int], released: Released, keys: Sequence[Key]) -> Released | None:
+        self.release_pending(released)
+        return released if keys[0].seq in ended else None
+
+    def end(self, key: Key, ending: Ending, *, connection: Any = None) -> Released | None:
+        """End a held job in any way, and tell its dependents; None: not held any more."""
+
+        def work(tx: Tx) -> Released | None:
+            rows = tx.all(self.sql.take_held, **key.held)
+            return self._bury(tx, [StoredJob(*rows[0])], ending) if rows else None
+
+        ended = self.have_ended(ending)
+
+        def done(tx: Tx, answer: Released | None) -> bool:
+            if answer is not None and not answer.ended:  # it went on as a dead letter
+                return not tx.all(self.sql.id_of_held, **key.held)
+            return ended(tx, answer)
+
+        return self._settle_pending(self._in(connection, work, done), connection)
+
+    def end_by_id(self, job_id: UUID, ending: Ending, *, connection: Any = None) -> Released:
+        """End a job that somebody holds. Raises NotExist, Canceled, NotRunning."""
+
+        def work(tx: Tx) -> Released | None:
+            rows = tx.all(self.sql.take_leased, p_job_id=job_id)
+            if not rows:
+                return None
+            job = StoredJob(*rows[0])
+            self.dialect.record_end(tx, [job], ending)
+            return self._tell(tx, [job])
+
+        released = self._settle_pending(self._in(connection, work, self.have_ended(ending)), connection)
+        if released is None:
+            raise self.not_running(job_id)
+        return released
+
+    def give_back(self, key: Key, delay: float) -> bool | None:
+        """Make a held job ready again, at once or later.
+
+        False: its attempts are used up, it is dead; None: not held any more.
+        """
+
+        def work(tx: Tx) -> bool | None:
+            if delay <= 0 and tx.all(self.sql.give_back, **key.held):
+                return True
+            rows = tx.all(self.sql.take_held, **key.held)
+            if not rows:
+                return None
+            job = StoredJob(*rows[0])
+            if job.max_attempts and job.attempt >= job.max_attempts:
+                why = f"{job.attempt} of {job.max_attempts} attempts used"
+                buried.append(self._bury(tx, [job], self.dead(why, "delivery_limit")))
+                return False
+            later = job._replace(flags=job.flags | Flag.REDELIVERED)
+            tx.many(self.sql.restore_waiting, [{**restored(later), "p_delay": delay, "p_due": None}])
+            return True
+
+        buried: list[Released] = []
+        given = self.database.write(work, done=lambda tx, _: not tx.all(self.sql.id_of_held, **key.held))
+        for released in buried[-1:]:
+            self.release_pending(released)
+            self.made_ready(released.queues)
+        return given
+
+    def give_back_all(self, keys: Sequence[Key], *, seen: bool) -> set[int]:
+        """Make held jobs ready again at once, in place, in one statement; `seen`: count and flag the delivery.
+
+        Returns the order numbers of those that were not (attempts used up, or not held any more).
+        """
+        statement = self.sql.give_back_all if seen else self.sql.put_back_all
+        names = ("queues", "ranks", "seqs", "tokens")
+        values = {name: sorted({key[i] for key in keys}) for i, name in enumerate(names)}
+        done = {seq for (seq,) in self.database.write(lambda tx: tx.all(statement, **values))}
+        return {key.seq for key in keys} - done
+
+    # cancel
+
+    def cancel(self, job_id: UUID, reason: str) -> bool:
+        """Cancel a job that has not ended; False: it had. Raises NotExist."""
+        ending = Ending(CANCELED, reason, None, self.keep_long)
+
+        def work(tx: Tx) -> Released | None:
+            rows = tx.all(self.sql.take_job, p_job_id=job_id)
+            if not rows:
+                tx.all(self.sql.lock_blocked, ids=[job_id])  # before `wait`: the order of locks
+                rows = tx.all(self.sql.take_waiting, p_job_id=job_id)
+                tx.run(self.sql.drop_blocked, ids=[job_id])
+            if not rows:
+                return None
+            job = StoredJob(*rows[0])
+            self.dialect.record_end(tx, [job], ending)
+            return self._tell(tx, [job])
+
+        for _ in range(5):  # it may just be moving from one table to the other
+            released = self.database.write(work, done=self.have_ended(ending))
+            if released is not None:
+                self.release_pending(released)
+                return True
+            if self.state_of(job_id).is_finished:
+                return False
+        raise NotExist(job_id)

@@ -1,0 +1,1 @@
+"""Shipped test tools: pytest fixtures (`-p kombu_depqueue.testing.fixtures`) and the conformance suite."""

@@ -1,0 +1,255 @@
+"""The pytest fixtures: load them with `-p kombu_depqueue.testing.fixtures`.
+
+Each test that uses `database_url`, `make_queue` or `queue` runs once per
+database: SQLite always, the others where a server is found (see `servers`).
+Each test has a place of its own: a SQLite file, a PostgreSQL schema, or a
+table prefix elsewhere.
+
+    --databases sqlite,postgresql   only these
+    DEPQUEUE_TEST_POSTGRESQL=URL    that server
+    DEPQUEUE_TEST_URL=URL           one more database, whatever SQLAlchemy knows
+    CI=true                         a missing server is a failure, not a skip
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import (
+    Column,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    inspect,
+    make_url,
+    text,
+)
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
+
+from kombu_depqueue import JobQueue
+from kombu_depqueue.dialects.postgresql import CREATING
+from kombu_depqueue.testing.helpers import ChildProcess
+from kombu_depqueue.testing.kombu_door import KombuDoor
+from kombu_depqueue.testing.servers import SERVERS, ServerMissing
+
+__all__ = [
+    "Database",
+    "MakeQueue",
+    "Place",
+    "RunProcess",
+    "business",
+    "database",
+    "database_url",
+    "engine",
+    "make_queue",
+    "place",
+    "queue",
+    "run_process",
+]
+
+DOORS = {"native": JobQueue, "kombu": KombuDoor}
+
+MakeQueue = Callable[..., JobQueue]
+RunProcess = Callable[..., ChildProcess]
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database to test on; `admin` is None where every test has a file of its own."""
+
+    name: str
+    admin: Engine | None = None
+    place: str = ""
+    """The schema (or table prefix) of this process: the same for each test, so that compiled SQL is found again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one test lives. `url` is for a JobQueue, `engine_url` for SQLAlchemy."""
+
+    url: str
+    engine_url: str
+    schema: str | None = None
+    prefix: str = ""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("depqueue", "kombu-depqueue")
+    group.addoption(
+        "--databases",
+        metavar="NAMES",
+        help=f"databases to test on, with commas between: sqlite, {', '.join(SERVERS)} "
+        "(default: all; url = the one in DEPQUEUE_TEST_URL)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes more than a few seconds")
+    config.addinivalue_line("markers", "native: about what Kombu has no word for; not run through its door")
+    unknown = set(_database_names(config)) - {"sqlite", *SERVERS}
+    if unknown:
+        raise pytest.UsageError(f"--databases: unknown: {', '.join(sorted(unknown))}")
+
+
+def _database_names(config: pytest.Config) -> list[str]:
+    if given := config.getoption("--databases"):
+        return [name.strip() for name in given.split(",") if name.strip()]
+    return ["sqlite", *(n for n in SERVERS if n != "url" or os.environ.get("DEPQUEUE_TEST_URL"))]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "make_queue" in metafunc.fixturenames and ".conformance." in metafunc.module.__name__:
+        native = metafunc.definition.get_closest_marker("native")
+        metafunc.parametrize("door", ["native"] if native else DOORS, indirect=True)
+    if "database" in metafunc.fixturenames:
+        metafunc.parametrize("database", _database_names(metafunc.config), indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """The database of this run of the test: found or started once per process."""
+    if request.param == "sqlite":
+        yield Database("sqlite")
+        return
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(SERVERS[request.param]())
+        except ServerMissing as missing:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"no {request.param} in CI: {missing}", pytrace=False)
+            pytest.skip(f"no {request.param}: {missing}")
+        admin = _admin_engine(url)
+        stack.callback(admin.dispose)
+        yield Database(request.param, admin, f"t_{uuid4().hex[:16]}")
+
+
+def _admin_engine(url: str) -> Engine:
+    """Make the engine that clears up: one connection for all tests of this process."""
+    parsed = make_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    arguments = {}
+    if parsed.get_backend_name() == "postgresql":
+        # A test that left a transaction open must fail by itself, not hang all; no notice per dropped table.
+        arguments["options"] = "-c lock_timeout=20s -c synchronous_commit=off -c client_min_messages=warning"
+    return create_engine(parsed, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=0, connect_args=arguments)
+
+
+@pytest.fixture
+def place(database: Database, tmp_path: Path) -> Iterator[Place]:
+    """An empty, isolated place for this test, removed afterwards."""
+    if database.admin is None:
+        file = f"sqlite:///{tmp_path / 'jobs.db'}"
+        yield Place(file, file)
+        return
+    name, url = database.place, database.admin.url
+    if database.admin.dialect.name == "postgresql":
+        mine = url.update_query_dict({"schema": name})
+        yield Place(_text(mine), _text(url), schema=name)
+        _drop_schema(database.admin, name)
+        return
+    mine = url.update_query_dict({"table_prefix": f"{name}_"})
+    yield Place(_text(mine), _text(url), prefix=f"{name}_")
+    leftover = [t for t in inspect(database.admin).get_table_names() if t.startswith(f"{name}_")]
+    tables = MetaData()
+    tables.reflect(database.admin, only=leftover)
+    tables.drop_all(database.admin)
+
+
+def _drop_schema(admin: Engine, name: str) -> None:
+    for tries in range(5):
+        try:
+            with admin.connect() as connection:
+                connection.execute(text(f"DROP SCHEMA IF EXISTS {name} CASCADE"))
+            return
+        except OperationalError:  # a deadlock: the server still works on what a process had sent that is gone
+            if tries == 4:
+                raise
+
+
+def _text(url: Any) -> str:
+    return str(url.render_as_string(hide_password=False))
+
+
+@pytest.fixture
+def database_url(place: Place) -> str:
+    """The URL for `JobQueue(...)`: good in other processes too."""
+    return place.url
+
+
+@pytest.fixture
+def door(request: pytest.FixtureRequest) -> type[JobQueue]:
+    """Through which door jobs go in and come out; the conformance suite has each test go through both."""
+    return DOORS[getattr(request, "param", "native")]
+
+
+@pytest.fixture
+def make_queue(database_url: str, door: type[JobQueue]) -> Iterator[MakeQueue]:
+    """Make JobQueues on this test's database: `make_queue(lease=0.5)`. All are closed at the end."""
+    with ExitStack() as opened:
+
+        def make(**options: Any) -> JobQueue:
+            options.setdefault("create", True)
+            options.setdefault("poll_interval", 0.1)
+            job_queue = door(options.pop("url", database_url), **options)
+            opened.callback(job_queue.close)
+            return job_queue
+
+        yield make
+
+
+@pytest.fixture
+def queue(make_queue: MakeQueue) -> JobQueue:
+    """A JobQueue with the default options."""
+    return make_queue()
+
+
+@pytest.fixture
+def engine(place: Place) -> Iterator[Engine]:
+    """An application's own SQLAlchemy engine on this test's database."""
+    mine = create_engine(place.engine_url, poolclass=NullPool)
+    yield mine
+    mine.dispose()
+
+
+@pytest.fixture
+def business(engine: Engine, place: Place) -> Table:
+    """An application's own table (id, name) beside the jobs."""
+    metadata = MetaData(schema=place.schema)
+    table = Table(
+        f"{place.prefix}business",
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("name", String(50), nullable=False),
+    )
+    with engine.begin() as connection:
+        if place.schema:
+            # Two creators of one schema at the same moment fail, IF NOT EXISTS or not: a queue's thread may be one.
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({CREATING})"))
+            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {place.schema}"))
+        metadata.create_all(connection)
+    return table
+
+
+@pytest.fixture
+def run_process() -> Iterator[RunProcess]:
+    """Run functions or code in child processes (see `ChildProcess`); all are ended with the test."""
+    with ExitStack() as running:
+
+        def run(program: Callable[..., object] | str, *args: Any) -> ChildProcess:
+            child = ChildProcess(program, *args)
+            running.callback(child.close)
+            return child
+
+        yield run

@@ -1,0 +1,265 @@
+"""The Kombu transport: a SQL database as the broker, by its URL alone.
+
+`address` reads the URL, `codec` turns messages into jobs and back, `arguments` are
+those of queues, `channel` and `declarations` have AMQP's methods, `delivery` fetches
+ahead and acks behind. The jobs themselves are the native API's: everything goes
+through a `MessageQueue`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from typing import Any
+
+from kombu.exceptions import ChannelError
+from kombu.exceptions import ConnectionError as KombuConnectionError
+from kombu.transport import base
+
+from kombu_depqueue import __version__
+from kombu_depqueue.dialects.steps import Claimed
+from kombu_depqueue.errors import DepQueueError, QueueClosed, SchemaError, StorageError
+from kombu_depqueue.messages import MessageQueue
+from kombu_depqueue.transport import channel
+from kombu_depqueue.transport.address import address_of, normalise, safe_uri
+from kombu_depqueue.transport.delivery import Deliveries
+
+__all__ = ["Transport"]
+
+logger = logging.getLogger("kombu_depqueue")
+
+PREFETCH_LIMIT = 256
+"""Messages fetched ahead at most, for consumers without a prefetch count."""
+
+
+class Transport(base.Transport):
+    """The transport of one Kombu connection, and at the same time its connection object."""
+
+    Channel = channel.Channel
+    can_parse_url = True
+    default_port = None
+    # Celery branches on this name: "sql" would turn its events off.
+    driver_type = "depqueue"
+    driver_name = "kombu-depqueue"
+    connection_errors: Any = (KombuConnectionError, StorageError, QueueClosed, SchemaError)
+    channel_errors = (ChannelError,)
+    recoverable_connection_errors = (KombuConnectionError, StorageError, QueueClosed)
+    recoverable_channel_errors = ()
+    implements = base.Transport.implements.extend(
+        asynchronous=True,
+        batch_publish=True,
+        exchange_type=frozenset(["direct", "topic", "fanout"]),
+        heartbeats=False,
+    )
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        normalise(client)
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._queue: MessageQueue | None = None
+        self._deliveries: Deliveries | None = None
+        self._options: dict[str, Any] = {}
+        self._hub: Any = None
+        self.channels: list[channel.Channel] = []
+        self.connected = False
+        _join_mingle()
+
+    # the connection
+
+    def establish_connection(self) -> Transport:
+        """Really connect, so that a missing server or schema is known now."""
+        url, options, self._options = address_of(self.client)
+        queue = MessageQueue(url, **options)
+        try:
+            queue.connect()
+        except BaseException:
+            queue.close()
+            raise
+        self._queue, self._pid, self.connected = queue, os.getpid(), True
+        return self
+
+    @property
+    def queue(self) -> MessageQueue:
+        """The queue behind the connection."""
+        if self._queue is None:
+            raise QueueClosed("the connection is closed")
+        return self._queue
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """The buffers of the connection, made at the first consumer."""
+        with self._lock:
+            if self._deliveries is None:
+                limit = self._options.get("prefetch_limit") or PREFETCH_LIMIT
+                self._deliveries = Deliveries(self.queue, limit)
+                if self._hub is not None:
+                    self._hub.add_reader(self._deliveries.fileno, self._on_readable, self._hub)
+            return self._deliveries
+
+    @property
+    def prefix(self) -> str:
+        """Before every queue's name."""
+        return str(self._options.get("queue_name_prefix", ""))
+
+    @property
+    def deadletter_queue(self) -> str | None:
+        """Where messages go that no binding matches."""
+        return self._options.get("deadletter_queue")
+
+    @property
+    def in_child(self) -> bool:
+        """Whether this process was forked off the one that connected: nothing here is its own then."""
+        return self._pid != os.getpid()
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the queue behind it has gone."""
+        return self._queue is None
+
+    def ack(self, claimed: Claimed, *, hurry: bool) -> None:
+        """Ack a message: behind the application's back where it consumes, else at once."""
+        if self._deliveries is None:
+            self.queue.ack_messages([claimed])
+        else:
+            self._deliveries.ack(claimed, hurry=hurry)
+
+    def verify_connection(self, connection: Any) -> bool:
+        """Whether the connection was not closed; Kombu asks at each publish."""
+        return self.connected
+
+    def create_channel(self, connection: Any) -> channel.Channel:
+        """Open a channel on `connection`: after a failover that is another transport than this."""
+        return connection.open_channel()
+
+    def open_channel(self) -> channel.Channel:
+        """Open a channel."""
+        with self._lock:
+            used = {c.channel_id for c in self.channels}
+            made = self.Channel(self, next(n for n in range(1, len(used) + 2) if n not in used))
+            self.channels.append(made)
+        return made
+
+    def close_channel(self, connection: channel.Channel) -> None:
+        """A channel was closed."""
+        with self._lock:
+            if connection in self.channels:
+                self.channels.remove(connection)
+        connection.connection = None
+
+    def close_connection(self, connection: Any) -> None:
+        """Give everything back and close."""
+        self.connected = False
+        self.unregister_from_event_loop(connection, self._hub)
+        forked = self.in_child
+        queue, deliveries = self._queue, self._deliveries
+        for one in list(self.channels):
+            try:
+                one.close()
+            except DepQueueError as error:  # the leases expire by themselves
+                logger.warning("could not give messages back: %s", error)
+                self.close_channel(one)
+        self._deliveries = self._queue = None
+        try:
+            if deliveries is not None:
+                deliveries.close(forked=forked)
+        except DepQueueError as error:
+            logger.warning("could not flush acks: %s", error)
+        if queue is not None and not forked:
+            try:
+                queue.close()
+            except DepQueueError as error:
+                logger.warning("could not give leases back: %s", error)
+
+    def _collect(self, connection: Any) -> None:
+        """Kombu drops the connection: after a fork without touching what is the parent's."""
+        self.close_connection(connection)
+
+    # events
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
+        """Deliver what has arrived; wait for something at most `timeout` seconds. Raises socket.timeout."""
+        deliveries = self.deliveries
+        if not deliveries.await_any(timeout):
+            if not self.connected:
+                raise QueueClosed("the connection is closed")
+            raise TimeoutError("no message arrived in time")
+        self._deliver_all(deliveries)
+
+    def _deliver_all(self, deliveries: Deliveries) -> None:
+        # At most what is there now: a callback may keep the buffer from ever being empty.
+        for _ in range(1000):
+            one = deliveries.take()
+            if one is None:
+                return
+            consumer, claimed = one
+            consumer.channel.deliver(consumer, claimed)
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Have the event loop deliver when messages arrive."""
+        self._hub = loop
+        if self._deliveries is not None:
+            loop.add_reader(self._deliveries.fileno, self._on_readable, loop)
+
+    def unregister_from_event_loop(self, connection: Any, loop: Any) -> None:
+        """The event loop lets go."""
+        if self._hub is not None and self._deliveries is not None:
+            self._hub.remove_reader(self._deliveries.fileno)
+        self._hub = None
+
+    def _on_readable(self, loop: Any) -> None:
+        deliveries = self._deliveries
+        if deliveries is None:
+            return
+        deliveries.clear_signal()
+        try:
+            self._deliver_all(deliveries)
+        finally:
+            if deliveries.await_any(0):
+                deliveries.signal()
+
+    def on_readable(self, connection: Any, loop: Any) -> None:
+        """Deliver what has arrived (Celery's way to ask)."""
+        self._on_readable(loop)
+
+    # facts
+
+    def driver_version(self) -> str:
+        """This package's version."""
+        return __version__
+
+    @classmethod
+    def as_uri(cls, uri: str, include_password: bool = False, mask: str = "**") -> str:
+        """A URL fit to be shown."""
+        return safe_uri(uri, include_password=include_password, mask=mask)
+
+    def get_manager(self, *args: Any, **kwargs: Any) -> Any:
+        """The management interface: bindings."""
+        return Management(self)
+
+    @property
+    def default_connection_params(self) -> dict[str, Any]:
+        """What a URL without a host means: an embedded SQLite file."""
+        return {"hostname": "depqueue://", "port": None}
+
+
+class Management(base.Management):
+    """The management interface."""
+
+    def get_bindings(self) -> list[dict[str, str]]:
+        """All bindings."""
+        with self.transport.client.channel() as opened:
+            return list(opened.get_bindings())
+
+
+def _join_mingle() -> None:
+    """Let Celery's workers exchange revoked ids at their start; it asks for the transport's name in a set.
+
+    Not gossip: it has each worker read all events of all others, which here are rows.
+    """
+    module = sys.modules.get("celery.worker.consumer.mingle")
+    transports = getattr(getattr(module, "Mingle", None), "compatible_transports", None)
+    if isinstance(transports, set):
+        transports.add(Transport.driver_type)

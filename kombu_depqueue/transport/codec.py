@@ -1,0 +1,202 @@
+"""Message <-> job: what Kombu publishes as an Entry, what was claimed as a Message."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from kombu.message import Message as BaseMessage
+from kombu.utils.json import dumps, loads
+
+from kombu_depqueue.dialects.steps import Claimed
+from kombu_depqueue.entry import JSON, Entry, check_moment, policy_mask
+from kombu_depqueue.errors import InvalidJob
+from kombu_depqueue.exchanges import Binding
+from kombu_depqueue.job import OnUnmet, new_job_id
+from kombu_depqueue.schema import Flag
+from kombu_depqueue.settings import Settings
+from kombu_depqueue.transport.arguments import milliseconds
+
+__all__ = ["Message", "entry_for", "is_celery_task", "job_id_for", "text_id"]
+
+
+def text_id(text: str) -> UUID:
+    """The job id for an id that may be no UUID: always the same one."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return uuid5(NAMESPACE_URL, f"depqueue:{text}")
+
+
+def is_celery_task(headers: Mapping[str, Any]) -> bool:
+    """Whether a message is a Celery task (protocol 2)."""
+    return bool(headers.get("task")) and bool(headers.get("id"))
+
+
+def job_id_for(headers: Mapping[str, Any]) -> tuple[UUID, bool]:
+    """The job id of a message, and whether it supersedes a live job of that id (Celery's retry)."""
+    if is_celery_task(headers):
+        return text_id(str(headers["id"])), True
+    if headers.get("x-job-id"):
+        return text_id(str(headers["x-job-id"])), False
+    return new_job_id(), False
+
+
+def entry_for(message: Mapping[str, Any], target: Binding, *, broadcast: bool, settings: Settings) -> Entry:
+    """What the store inserts for a message to one queue. Raises InvalidJob."""
+    headers, properties = message["headers"], message["properties"]
+    arguments, broadcast = target.arguments, broadcast or target.ephemeral
+    body = message["body"]
+    data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
+    job_id, supersedes = (None, False) if broadcast else job_id_for(headers)
+    fresh = not headers.get("x-job-id") or supersedes
+    run_at, delay = _due(headers, properties)
+    edges, hold = ([], False) if broadcast else _dependencies(job_id, headers, settings)
+    limit = arguments.get("x-delivery-limit")
+    return Entry(
+        job_id=job_id,
+        id_is_new=fresh and not supersedes,
+        channel="",
+        queue=target.name,
+        queue_id=target.number,
+        body=data,
+        envelope=_envelope(message),
+        rank=255 - _priority(properties, arguments),
+        max_attempts=settings.max_attempts if limit is None else limit + 1,
+        run_at=run_at,
+        delay=delay,
+        expires_in=_ttl(headers, properties, arguments),
+        edges=edges,
+        hold=hold,
+        durable=not target.ephemeral,
+        supersedes=supersedes,
+    )
+
+
+def _envelope(message: Mapping[str, Any]) -> bytes:
+    kept = {k: v for k, v in message["properties"].items() if k != "delivery_tag"}
+    envelope = {
+        "content_type": message["content-type"],
+        "content_encoding": message["content-encoding"],
+        "headers": message["headers"],
+        "properties": kept,
+    }
+    try:
+        return str(dumps(envelope)).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidJob("headers", f"JSON cannot hold them: {error}") from None
+
+
+def _priority(properties: Mapping[str, Any], arguments: Mapping[str, Any]) -> int:
+    try:
+        priority = int(properties.get("priority") or 0)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidJob("priority", f"{properties.get('priority')!r} is no integer") from None
+    return max(0, min(priority, arguments.get("x-max-priority", 255)))
+
+
+def _due(headers: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[datetime | None, float | None]:
+    """When the message may be delivered: Celery's `eta`, or `x-delay` in milliseconds."""
+    delay = headers.get("x-delay", properties.get("x-delay"))
+    seconds = None if delay is None else milliseconds("x-delay", delay)
+    eta = headers.get("eta") if is_celery_task(headers) else None
+    return (_moment(eta) if eta else None), seconds
+
+
+def _moment(eta: object) -> datetime:
+    try:
+        moment = eta if isinstance(eta, datetime) else datetime.fromisoformat(str(eta))
+    except ValueError:
+        raise InvalidJob("eta", f"{str(eta)[:40]!r} is no ISO 8601 time") from None
+    if moment.tzinfo is None:
+        # A naive one is in the time zone of the Celery application that will run it.
+        celery = sys.modules.get("celery")
+        moment = moment.replace(tzinfo=getattr(getattr(celery, "current_app", None), "timezone", None) or UTC)
+    return check_moment("eta", moment)
+
+
+def _ttl(headers: Mapping[str, Any], properties: Mapping[str, Any], arguments: Mapping[str, Any]) -> float | None:
+    """Seconds to live. Celery's `expires` is for its worker to judge, so that it can store REVOKED."""
+    given = {"x-message-ttl": arguments.get("x-message-ttl")}
+    if not is_celery_task(headers):
+        given["expiration"] = properties.get("expiration")
+    return min((milliseconds(name, t) for name, t in given.items() if t is not None), default=None)
+
+
+def _dependencies(
+    job_id: UUID | None, headers: Mapping[str, Any], settings: Settings
+) -> tuple[list[tuple[UUID, int]], bool]:
+    given = headers.get("depends_on")
+    hold = (headers.get("on_unmet") or settings.on_unmet) == OnUnmet.HOLD.value
+    if not given:
+        return [], hold
+    if isinstance(given, (str, Mapping)):
+        given = [given]
+    if not isinstance(given, Sequence):
+        raise InvalidJob("depends_on", f"a list of job ids is wanted, not {type(given).__name__}")
+    default = headers.get("dependency_policy") or settings.dependency_policy
+    edges: dict[UUID, int] = {}
+    for one in given:
+        dep, policy = _dependency(one, default)
+        if dep == job_id:
+            raise InvalidJob("depends_on", f"job {job_id} cannot depend on itself")
+        edges.setdefault(dep, policy_mask(policy))
+    return list(edges.items()), hold
+
+
+def _dependency(one: Any, default: Any) -> tuple[UUID, Any]:
+    if isinstance(one, Mapping):
+        one, default = one.get("id"), one.get("policy") or default
+    elif isinstance(one, (list, tuple)) and len(one) == 2:
+        one, default = one[0], one[1] or default
+    if isinstance(one, UUID):
+        one = str(one)
+    if not isinstance(one, str) or not one:
+        raise InvalidJob("depends_on", f"a job id is wanted, not {type(one).__name__}")
+    return text_id(one), default
+
+
+def _read(envelope: bytes) -> Any:
+    # Kombu's reader asks each object whether it stands for a value of another type, and marks those so.
+    return loads(envelope) if b"__type__" in envelope else json.loads(envelope)
+
+
+class Message(BaseMessage):
+    """A claimed job as a message."""
+
+    def __init__(self, claimed: Claimed, channel: Any, delivery_tag: int, consumer_tag: str | None, queue: str) -> None:
+        self._claimed = claimed
+        try:
+            envelope = _read(bytes(claimed.envelope)) if claimed.envelope else {}
+            properties, headers = dict(envelope.get("properties") or {}), dict(envelope.get("headers") or {})
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            # Nobody can read it: the consumer's decode error handler rejects it, and goes on.
+            envelope, properties, headers = {"content_type": "application/x-undecodable"}, {}, {}
+        info = dict(properties.pop("delivery_info", None) or {"exchange": "", "routing_key": queue})
+        info.update(
+            redelivered=bool(claimed.flags & Flag.REDELIVERED),
+            consumer_tag=consumer_tag,
+            priority=255 - claimed.rank,
+            delivery_count=claimed.attempt - 1,
+            job_id=str(claimed.job_id) if claimed.job_id else None,
+        )
+        properties["delivery_info"] = info
+        properties["delivery_tag"] = delivery_tag
+        encoding = envelope.get("content_encoding") or "utf-8"
+        body: Any = bytes(claimed.body)
+        if not body and str(encoding).lower() not in ("binary", "ascii-8bit"):
+            body = ""  # Kombu decodes no empty body
+        super().__init__(
+            body=body,
+            delivery_tag=delivery_tag,
+            content_type=envelope.get("content_type") or JSON,
+            content_encoding=encoding,
+            headers=headers,
+            properties=properties,
+            delivery_info=info,
+            channel=channel,
+        )

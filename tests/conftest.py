@@ -1,0 +1,27 @@
+"""Options and marks of these tests; the fixtures are in `kombu_depqueue.testing.fixtures`."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("depqueue", "kombu-depqueue")
+    group.addoption("--update-golden", action="store_true", help="write the SQL files in tests/sql anew")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "only(name): about facts of one database, and run on that alone")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked for another database: skipping it would look like something missing."""
+    others = []
+    for item in items:
+        mark = item.get_closest_marker("only")
+        callspec = getattr(item, "callspec", None)
+        if mark is not None and callspec is not None and callspec.params.get("database") != mark.args[0]:
+            others.append(item)
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]

@@ -1,0 +1,3 @@
+-- All exchanges by name.
+SELECT depqueue.exchange.name
+FROM depqueue.exchange ORDER BY depqueue.exchange.name

@@ -1,0 +1,4 @@
+-- Unbind a queue.
+DELETE FROM depqueue.binding WHERE depqueue.binding.exchange = %(p_exchange)s::VARCHAR
+    AND depqueue.binding.routing_key = %(p_routing_key)s::VARCHAR
+    AND depqueue.binding.queue_id = %(p_queue)s::INTEGER

@@ -1,0 +1,2 @@
+-- Forget counters.
+DELETE FROM depqueue.blocked WHERE depqueue.blocked.job_id = ANY (%(ids)s::UUID[])

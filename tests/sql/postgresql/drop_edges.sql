@@ -1,0 +1,2 @@
+-- Forget the edges to their dependencies.
+DELETE FROM depqueue.dep WHERE depqueue.dep.job_id = ANY (%(ids)s::UUID[])

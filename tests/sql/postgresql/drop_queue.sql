@@ -1,0 +1,3 @@
+-- Delete an ephemeral queue for good.
+DELETE FROM depqueue.queue WHERE depqueue.queue.id = %(p_queue)s::INTEGER
+    AND depqueue.queue.ephemeral

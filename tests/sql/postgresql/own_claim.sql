@@ -1,0 +1,9 @@
+UPDATE depqueue.job SET consumer_id = %(consumer)s, lease_token = %(token)s, attempt = attempt + 1,
+  claimed_at = statement_timestamp() WHERE ctid = ANY (ARRAY(
+  SELECT j.ctid FROM depqueue.queue q CROSS JOIN LATERAL (
+    SELECT ctid, rank, seq FROM depqueue.job WHERE queue_id = q.id AND consumer_id IS NULL
+    ORDER BY rank, seq LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED) j
+  WHERE q.id = ANY (%(queues)s::int[]) AND NOT q.paused
+  ORDER BY j.rank, j.seq LIMIT %(limit)s)) AND consumer_id IS NULL
+RETURNING queue_id, rank, seq, lease_token, attempt, max_attempts, flags, job_id, run_at,
+    coalesce(expires_at <= statement_timestamp(), false), envelope, body

@@ -1,0 +1,26 @@
+WITH gone AS (DELETE FROM depqueue.job WHERE ctid = ANY (ARRAY(
+    SELECT j.ctid FROM unnest(
+        %(held_queues)s::int[], %(held_ranks)s::int[], %(held_seqs)s::bigint[],
+            %(held_tokens)s::bigint[])
+      AS k(q, r, s, t) CROSS JOIN LATERAL (
+        SELECT ctid FROM depqueue.job WHERE queue_id = k.q AND rank = k.r AND seq = k.s
+            AND lease_token = k.t LIMIT 1) j))
+    AND lease_token = ANY (%(held_tokens)s::bigint[])
+    RETURNING seq, job_id, queue_id, flags, attempt, created_at, claimed_at),
+kept AS (
+  INSERT INTO depqueue.done (job_id, queue_id, status, flags, attempt, created_at, started_at,
+      finished_at, keep_until, reason, result)
+  SELECT job_id, queue_id, 1, flags, attempt, created_at, claimed_at, statement_timestamp(),
+      statement_timestamp() + make_interval(secs => %(keep)s), NULL, %(result)s::bytea
+  FROM gone
+      WHERE job_id IS NOT NULL ON CONFLICT (job_id) DO UPDATE SET queue_id = excluded.queue_id,
+      status = excluded.status, flags = excluded.flags, attempt = excluded.attempt,
+      created_at = excluded.created_at, started_at = excluded.started_at,
+      finished_at = excluded.finished_at, keep_until = excluded.keep_until,
+      reason = excluded.reason, result = excluded.result),
+note AS (
+  INSERT INTO depqueue.release (dep_id, status, after_id)
+  SELECT job_id, 1, '00000000-0000-0000-0000-000000000000'::uuid FROM gone
+      WHERE flags & 2 <> 0 ON CONFLICT (dep_id) DO UPDATE SET status = excluded.status,
+      after_id = excluded.after_id)
+SELECT seq FROM gone

@@ -1,0 +1,4 @@
+-- Let a held job stand under another consumer's lease.
+UPDATE depqueue.job SET consumer_id=%(p_consumer)s::BIGINT
+    WHERE depqueue.job.queue_id = %(p_queue)s::INTEGER AND depqueue.job.rank = %(p_rank)s::SMALLINT
+    AND depqueue.job.seq = %(p_seq)s::BIGINT AND depqueue.job.lease_token = %(p_token)s::BIGINT

@@ -1,0 +1,9 @@
+-- Take some ready jobs of a queue.
+DELETE FROM depqueue.job WHERE depqueue.job.seq IN (SELECT depqueue.job.seq
+FROM depqueue.job
+WHERE depqueue.job.queue_id = %(p_queue)s::INTEGER AND depqueue.job.consumer_id IS NULL
+LIMIT %(p_limit)s::INTEGER FOR UPDATE SKIP LOCKED) AND depqueue.job.queue_id = %(p_queue)s::INTEGER
+     AND depqueue.job.consumer_id IS NULL RETURNING depqueue.job.job_id, depqueue.job.queue_id,
+     depqueue.job.rank, depqueue.job.attempt, depqueue.job.max_attempts, depqueue.job.flags,
+     depqueue.job.created_at, depqueue.job.claimed_at, depqueue.job.expires_at, depqueue.job.run_at,
+     depqueue.job.envelope, depqueue.job.body

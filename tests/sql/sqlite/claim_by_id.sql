@@ -1,0 +1,10 @@
+-- Lease this very job, if it is ready.
+UPDATE depqueue_job SET consumer_id=:p_consumer, lease_token=:p_token,
+    claimed_at=CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER),
+    attempt=(depqueue_job.attempt + 1) WHERE depqueue_job.job_id = :p_job_id
+    AND depqueue_job.consumer_id IS NULL AND (EXISTS (SELECT *
+FROM depqueue_queue
+WHERE depqueue_queue.id = depqueue_job.queue_id AND depqueue_queue.paused = 0)) RETURNING queue_id,
+    rank, seq, lease_token, attempt, max_attempts, flags, job_id, run_at,
+    coalesce(((expires_at - CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)) / 1000000.0) <= 0,
+    false) AS expired, envelope, body

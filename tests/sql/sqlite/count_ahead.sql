@@ -1,0 +1,7 @@
+-- How many ready jobs come before one (up to 10,000).
+SELECT count(*) AS count_1
+FROM (SELECT depqueue_job.seq AS seq
+FROM depqueue_job
+WHERE depqueue_job.queue_id = :p_queue AND depqueue_job.consumer_id IS NULL
+    AND (depqueue_job.rank < :p_rank OR depqueue_job.rank = :p_rank AND depqueue_job.seq < :p_seq)
+LIMIT 10000 OFFSET :param_1) AS anon_1

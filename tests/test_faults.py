@@ -1,0 +1,654 @@
+"""What the database can do to us: be gone, be frozen, be something else, hold garbage."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sqlite3
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Connection, Engine, delete, make_url, text, update
+
+from kombu_depqueue import (
+    Canceled,
+    DepQueueError,
+    Empty,
+    InvalidJob,
+    JobMessage,
+    JobQueue,
+    JobState,
+    SchemaError,
+    StorageError,
+)
+from kombu_depqueue.testing.fixtures import MakeQueue, Place, RunProcess
+from kombu_depqueue.testing.helpers import assert_nothing_ready, drain, in_threads, wait_until
+
+SLACK = 3.0
+"""Seconds beyond a deadline that a loaded machine may take."""
+READY, LEASED = JobState.READY, JobState.LEASED
+
+
+# -- sessions that are killed -----------------------------------------------------
+
+
+class Sessions:
+    """The server's side of the connections of one test's JobQueues."""
+
+    def __init__(self, place: Place, admin: Connection) -> None:
+        self.name = f"depqueue-test-{uuid4().hex[:12]}"
+        self.url = make_url(place.url).update_query_dict({"application_name": self.name})
+        self.admin = admin
+        self.killed = 0
+
+    def kill_all(self) -> int:
+        """Terminate all of them; return how many there were."""
+        query = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = :name"
+        count = int(self.admin.execute(text(query), {"name": self.name}).scalar_one())
+        self.killed += count
+        return count
+
+    def pids(self, state: str = "%") -> list[int]:
+        query = "SELECT pid FROM pg_stat_activity WHERE application_name = :name AND state LIKE :state"
+        return list(self.admin.execute(text(query), {"name": self.name, "state": state}).scalars())
+
+
+@pytest.fixture
+def sessions(place: Place, engine: Engine) -> Iterator[Sessions]:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
+        yield Sessions(place, admin)
+
+
+def enqueue_some(queue: JobQueue, ids: list[UUID]) -> None:
+    for number, job_id in enumerate(ids):
+        if number % 5:
+            queue.enqueue("t", number, job_id=job_id)
+        else:
+            queue.enqueue_many([JobMessage(job_id, job_type="t"), JobMessage.new("other")])
+
+
+@pytest.mark.only("postgresql")
+@pytest.mark.slow
+def test_each_job_is_there_once_though_connections_are_cut_all_the_time(
+    sessions: Sessions, make_queue: MakeQueue
+) -> None:
+    """Producers give the ids; consumers ack; every few hundredths of a second all sessions are killed."""
+    queue = make_queue(url=sessions.url, deadline=30)
+    ids = [[uuid4() for _ in range(60)] for _ in range(3)]
+    wanted, delivered = {i for some in ids for i in some}, set()
+    stop = threading.Event()
+
+    def consume() -> None:
+        while not stop.is_set():
+            with suppress(Empty):
+                for reservation in queue.reserve_many(5, 0.2, queues=["t"]):
+                    reservation.ack(str(reservation.job_id))
+                    delivered.add(reservation.job_id)
+
+    def kill() -> None:
+        while not stop.wait(0.05):
+            sessions.kill_all()
+
+    def produce(some: list[UUID]) -> Callable[[], None]:
+        return lambda: enqueue_some(queue, some)
+
+    helpers = [threading.Thread(target=consume) for _ in range(2)] + [threading.Thread(target=kill)]
+    for thread in helpers:
+        thread.start()
+    try:
+        assert in_threads([produce(some) for some in ids], timeout=90) == [None] * 3
+        wait_until(lambda: delivered >= wanted, timeout=60)
+    finally:
+        stop.set()
+        for thread in helpers:
+            thread.join()
+    assert sessions.killed > 20
+    assert delivered == wanted
+    assert {queue.status(i).result for i in wanted} == {str(i) for i in wanted}
+    assert_nothing_ready(queue, queues=["t"])
+    assert len(drain(queue, ["other"])) == sum(len(range(0, len(some), 5)) for some in ids)
+
+
+@pytest.mark.only("postgresql")
+def test_restart_of_the_server_costs_no_long_wait_however_many_connections_were_open(
+    sessions: Sessions, make_queue: MakeQueue
+) -> None:
+    queue = make_queue(url=sessions.url, notify=False)
+    barrier = threading.Barrier(12)
+
+    def use() -> None:
+        with queue._database.dialect.engine.connect():
+            barrier.wait()
+
+    in_threads([use] * 12)
+    assert len(sessions.pids("idle")) >= 12
+    sessions.kill_all()
+    wait_until(lambda: not sessions.pids())
+    started = time.monotonic()
+    queue.enqueue("t")
+    assert time.monotonic() - started < 2.0
+
+
+# -- servers that are not there, or do not answer -----------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def within(seconds: float, call: Callable[[], object]) -> Exception:
+    """The error that the call raises, in time; in a thread, since one that hangs would hang the test."""
+    started = time.monotonic()
+    (error,) = in_threads([call], timeout=seconds + 30)
+    assert isinstance(error, DepQueueError), repr(error)
+    assert time.monotonic() - started < seconds, f"{error!r} after {time.monotonic() - started:.1f} s"
+    return error
+
+
+def test_server_that_is_not_there_is_a_storage_error_at_once() -> None:
+    pytest.importorskip("psycopg")
+    with JobQueue(f"postgresql://u@127.0.0.1:{free_port()}/d", create=False, deadline=20) as queue:
+        error = within(5.0, lambda: queue.enqueue("t"))
+        assert isinstance(error, StorageError)
+        assert not error.maybe_committed
+
+
+@contextmanager
+def silent_server() -> Iterator[int]:
+    """Accept connections on loopback and never say a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        accepted: list[socket.socket] = []
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    accepted.append(server.accept()[0])
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+        for one in accepted:
+            one.close()
+
+
+@pytest.mark.parametrize("how", ["enqueue", "reserve", "status"])
+def test_server_that_never_answers_is_a_storage_error_within_the_deadline(how: str) -> None:
+    pytest.importorskip("psycopg")
+    operations: dict[str, Callable[[JobQueue], object]] = {
+        "enqueue": lambda queue: queue.enqueue("t"),
+        "reserve": lambda queue: queue.reserve(0),
+        "status": lambda queue: queue.status(uuid4()),
+    }
+    with silent_server() as port:
+        queue = JobQueue(f"postgresql://u@127.0.0.1:{port}/d", create=False, deadline=2)
+        assert isinstance(within(2 + SLACK, lambda: operations[how](queue)), StorageError)
+        within(2 + SLACK, lambda: _closed(queue))
+
+
+def _closed(queue: JobQueue) -> None:
+    queue.close()
+    raise DepQueueError("closed in time")
+
+
+class Proxy:
+    """Forwards to a server, and goes deaf and dumb when told to, or after so many bytes from the server."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = [self._server]
+        self.port = self._server.getsockname()[1]
+        self.frozen = threading.Event()
+        self.freeze_at: bytes | None = None
+        """Go dumb when the server says this (and swallow it)."""
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client = self._server.accept()[0]
+                server = socket.create_connection(self._target)
+                self._open += [client, server]
+                for pair in ((client, server, False), (server, client, True)):
+                    threading.Thread(target=self._forward, args=pair, daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if is_answer and self.freeze_at is not None and self.freeze_at in data:
+                    self.frozen.set()
+                if not self.frozen.is_set():
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        for one in self._open:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+
+@pytest.fixture
+def proxy(place: Place) -> Iterator[Proxy]:
+    url = make_url(place.engine_url)
+    made = Proxy(url.host or "127.0.0.1", url.port or 5432)
+    yield made
+    made.close()
+
+
+def through(proxy: Proxy, place: Place) -> str:
+    url = make_url(place.url).set(host="127.0.0.1", port=proxy.port).update_query_dict({"sslmode": "disable"})
+    return str(url.render_as_string(hide_password=False))
+
+
+@pytest.mark.only("postgresql")
+@pytest.mark.parametrize("when", ["authenticated", "first answer"])
+def test_server_that_freezes_while_connecting_is_a_storage_error_within_the_deadline(
+    when: str, proxy: Proxy, place: Place, make_queue: MakeQueue
+) -> None:
+    make_queue().close()
+    proxy.freeze_at = b"server_version" if when == "authenticated" else b"force_generic_plan"
+    queue = make_queue(url=through(proxy, place), create=False, deadline=2)
+    assert isinstance(within(2 + SLACK, lambda: queue.enqueue("t")), StorageError)
+    assert proxy.frozen.is_set()
+
+
+@pytest.mark.only("postgresql")
+def test_server_that_freezes_is_a_storage_error_within_the_deadline(
+    proxy: Proxy, place: Place, make_queue: MakeQueue
+) -> None:
+    queue = make_queue(url=through(proxy, place), deadline=2, notify=False)
+    kept = queue.enqueue("t")
+    message = JobMessage(uuid4(), job_type="t")
+    proxy.frozen.set()
+    error = within(2 + SLACK, lambda: queue.enqueue(message))
+    assert isinstance(error, StorageError)
+    proxy.frozen.clear()
+    wait_until(lambda: _is_there(queue, kept))
+    with suppress(DepQueueError):  # it may have been committed
+        queue.enqueue(message)
+    assert drain(queue, ["t"]) == [kept, message.job_id]
+
+
+def _is_there(queue: JobQueue, job_id: UUID) -> bool:
+    with suppress(StorageError):
+        return queue.status(job_id).state is READY
+    return False
+
+
+@pytest.mark.only("postgresql")
+def test_frozen_backend_is_a_storage_error_within_the_deadline(sessions: Sessions, make_queue: MakeQueue) -> None:
+    """The server process of our own session is stopped; it goes on later, and no job is doubled."""
+    queue = make_queue(url=sessions.url, deadline=2, notify=False)
+    first = queue.enqueue("t")
+    (pid,) = sessions.pids()
+    if not _is_local_postgres(pid):
+        pytest.skip("the server's processes are out of reach")
+    message = JobMessage(uuid4(), job_type="t")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        error = within(2 + SLACK, lambda: queue.enqueue(message))
+        assert isinstance(error, StorageError)
+        assert "2 s" in str(error)
+        other = queue.enqueue("t")  # on a connection that works
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: pid not in sessions.pids())
+    with suppress(DepQueueError):
+        queue.enqueue(message)
+    assert sorted(drain(queue, ["t"])) == sorted([first, other, message.job_id])
+
+
+def _is_local_postgres(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+# -- databases that are something else ------------------------------------------------
+
+
+def test_file_that_is_no_database_is_a_storage_error(tmp_path: Path) -> None:
+    file = tmp_path / "letter.txt"
+    file.write_text("Dear database, " * 1000)
+    with pytest.raises(StorageError, match="not a database"):
+        JobQueue(f"sqlite:///{file}").enqueue("t")
+    assert file.read_text() == "Dear database, " * 1000
+
+
+def test_directory_that_is_missing_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="unable to open"):
+        JobQueue(f"sqlite:///{tmp_path}/nowhere/jobs.db").enqueue("t")
+
+
+def test_missing_tables_are_a_schema_error_that_says_what_to_do(make_queue: MakeQueue) -> None:
+    with pytest.raises(SchemaError, match="create_tables") as caught:
+        make_queue(create=False).enqueue("t")
+    assert (caught.value.found, caught.value.wanted) == (None, (1,))
+
+
+@pytest.mark.parametrize(
+    ("value", "found", "words"), [("99", 99, "newer"), ("0", 0, "older"), ("garbage", None, "damaged")]
+)
+def test_tables_of_another_version_are_a_schema_error(
+    value: str, found: int | None, words: str, make_queue: MakeQueue, engine: Engine
+) -> None:
+    meta = make_queue()._database.dialect.tables.meta
+    with engine.begin() as connection:
+        connection.execute(update(meta).values(value=value))
+    for create in (True, False):
+        with pytest.raises(SchemaError, match=words) as caught:
+            make_queue(create=create).enqueue("t")
+        assert (caught.value.found, caught.value.wanted) == (found, (1,))
+
+
+def test_tables_dropped_under_a_queue_are_a_schema_error(make_queue: MakeQueue, engine: Engine) -> None:
+    queue = make_queue(create=True)
+    queue.enqueue("t")
+    queue._database.dialect.tables.metadata.drop_all(engine)
+    with pytest.raises(SchemaError):
+        queue.enqueue("t")
+    queue._keeper.registered = False  # it cannot say good-bye
+
+
+# -- secrets ----------------------------------------------------------------------------
+
+PASSWORD = "pw-8c1f-secret"
+PAYLOAD = "CARD-4711-0815"
+
+
+def everything_said(error: BaseException, *things: object) -> str:
+    """All texts that could end in a log: of the error, what caused it, and of other objects."""
+    said = "".join(traceback.format_exception(error))
+    return said + "".join(f"{thing!r} {thing}" for thing in (error, error.__cause__, error.__context__, *things))
+
+
+@pytest.mark.parametrize("query", ["", "?sslpassword=PW", "?password=PW", "?options=-c%20statement_timeout%3D1"])
+def test_no_password_in_any_text(query: str, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("psycopg")
+    caplog.set_level(logging.DEBUG)
+    url = f"postgresql://u:{PASSWORD}@127.0.0.1:{free_port()}/d{query.replace('PW', PASSWORD)}"
+    queue = JobQueue(url, create=False)
+    with pytest.raises(StorageError) as caught:
+        queue.enqueue("t")
+    said = everything_said(caught.value, queue, queue.settings) + caplog.text
+    assert PASSWORD not in said
+
+
+@pytest.mark.parametrize("bad", ["postgresql//u:PW@h/d", "postgresql://u:PW@h:port/d", "oracle://u:PW@h/d", "PW"])
+def test_no_password_in_the_refusal_of_a_url(bad: str) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        JobQueue(bad.replace("PW", PASSWORD))
+    assert PASSWORD not in everything_said(caught.value)
+
+
+def test_no_payload_in_any_text(make_queue: MakeQueue, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    queue = make_queue()
+    job_id = queue.enqueue("t", {"secret": PAYLOAD}, headers={"h": PAYLOAD})
+    said = ""
+    for refused in (
+        lambda: queue.enqueue(JobMessage(job_id, job_type="t", args=PAYLOAD)),
+        lambda: queue.enqueue("t", {PAYLOAD: object()}),
+        lambda: queue.enqueue("t", PAYLOAD, priority=999),
+        lambda: queue.enqueue("t", PAYLOAD, depends_on=[uuid4()]),
+        lambda: queue.enqueue("t", PAYLOAD, body=PAYLOAD.encode(), content_type="text/plain"),
+    ):
+        with pytest.raises(DepQueueError) as caught:
+            refused()
+        said += everything_said(caught.value)
+    reservation = queue.dequeue(["t"], 0)
+    said += f"{reservation!r} {reservation} {queue!r} {queue.status(job_id)!r}"
+    queue._database.dialect.tables.metadata.drop_all(engine)
+    with pytest.raises(DepQueueError) as caught:
+        queue.enqueue("t", PAYLOAD, body=None)
+    said += everything_said(caught.value) + caplog.text
+    queue._keeper.registered = False
+    assert PAYLOAD not in said
+    assert PAYLOAD.encode().hex() not in said
+
+
+@pytest.mark.only("postgresql")
+def test_no_payload_in_the_refusal_of_a_constraint(make_queue: MakeQueue, engine: Engine) -> None:
+    """PostgreSQL quotes the row that broke a rule ("Failing row contains ...")."""
+    queue = make_queue()
+    job = queue._database.dialect.tables.job.fullname
+    with engine.begin() as connection:
+        connection.execute(text(f"ALTER TABLE {job} ADD CHECK (octet_length(body) < 5)"))
+    for refused in (lambda: queue.enqueue("t", PAYLOAD), lambda: queue.enqueue("t", PAYLOAD, job_id=uuid4())):
+        with pytest.raises(StorageError) as caught:
+            refused()
+        said = everything_said(caught.value)
+        assert PAYLOAD not in said
+        assert PAYLOAD.encode().hex()[:16] not in said
+
+
+# -- garbage in the tables ----------------------------------------------------------------
+
+DEEP = b"[" * 100_000
+GARBAGE = {"utf8": b'"\xff\xfe"', "cut": b'{"a": [1, 2', "deep": DEEP, "nul": b"\0\0", "empty": b""}
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+@pytest.mark.parametrize("column", ["body", "envelope"])
+def test_garbage_in_one_row_stops_no_other(what: str, column: str, make_queue: MakeQueue, engine: Engine) -> None:
+    queue = make_queue()
+    ids = [queue.enqueue("t", n) for n in range(3)]
+    job = queue._database.dialect.tables.job
+    with engine.begin() as connection:
+        connection.execute(update(job).where(job.c.job_id == ids[1]).values({column: GARBAGE[what]}))
+    first, bad, last = queue.reserve_many(3, 0, queues=["t"])
+    assert [first.args, last.args] == [0, 2]
+    assert (bad.job_id, bad.attempt, bad.depends_on) == (ids[1], 1, ())
+    for look in (lambda: bad.args, lambda: bad.message):
+        with pytest.raises(InvalidJob) as caught:
+            look()
+        assert caught.value.field in ("args", "headers")
+    bad.reject("no JSON")
+    first.ack()
+    last.ack()
+    states = [queue.status(i).state for i in ids]
+    assert states == [JobState.SUCCEEDED, JobState.FAILED, JobState.SUCCEEDED]
+    assert queue.retry(ids[1]) == 1
+
+
+def test_envelope_that_is_no_object_is_an_invalid_job(make_queue: MakeQueue, engine: Engine) -> None:
+    queue = make_queue()
+    job_id = queue.enqueue("t", 1)
+    job = queue._database.dialect.tables.job
+    with engine.begin() as connection:
+        connection.execute(update(job).where(job.c.job_id == job_id).values(envelope=b"[1]"))
+    reservation = queue.dequeue(["t"], 0)
+    for look in (lambda: reservation.args, lambda: reservation.headers, lambda: reservation.content_type):
+        with pytest.raises(InvalidJob):
+            look()
+
+
+def test_garbage_in_a_result_is_an_invalid_job(make_queue: MakeQueue, engine: Engine) -> None:
+    queue = make_queue()
+    dep = queue.enqueue("t")
+    job_id = queue.enqueue("u", depends_on=[dep])
+    queue.dequeue(["t"], 0).ack({"x": 1})
+    done = queue._database.dialect.tables.done
+    with engine.begin() as connection:
+        connection.execute(update(done).values(result=b"{"))
+    with pytest.raises(InvalidJob):
+        queue.status(dep)
+    reservation = queue.dequeue(["u"], 0)
+    with pytest.raises(InvalidJob):
+        reservation.results_of_dependencies()
+    assert reservation.depends_on == (dep,)
+    reservation.ack()
+    assert queue.status(job_id).state is JobState.SUCCEEDED
+
+
+def test_garbage_in_the_worker_registry_is_an_error_of_ours(make_queue: MakeQueue, engine: Engine) -> None:
+    queue = make_queue()
+    worker = queue.register_worker("w")
+    consumer = queue._database.dialect.tables.consumer
+    with engine.begin() as connection:
+        connection.execute(update(consumer).values(info="{"))
+    with pytest.raises(DepQueueError):
+        queue.workers()
+    queue.delete_worker(worker)
+
+
+def test_row_that_vanished_is_a_lost_lease(make_queue: MakeQueue, engine: Engine) -> None:
+    """Somebody deleted by hand what was reserved."""
+    queue = make_queue()
+    queue.enqueue("t")
+    reservation = queue.dequeue(["t"], 0)
+    with engine.begin() as connection:
+        connection.execute(delete(queue._database.dialect.tables.job))
+    with pytest.raises(DepQueueError):
+        reservation.ack()
+    assert reservation.settled
+
+
+# -- SQLite: others that hold the lock -------------------------------------------------------
+
+SHARE = """
+import sys, time
+from kombu_depqueue import JobQueue
+from kombu_depqueue.testing.helpers import hear, say
+queue = JobQueue(sys.argv[1], deadline=20)
+name = sys.argv[2]
+queue.enqueue(name)
+queue.dequeue([name], 0).ack()
+say("ready")
+until = time.monotonic() + hear()
+count = 0
+while time.monotonic() < until:
+    queue.enqueue(name, count)
+    queue.dequeue([name], 0).ack()
+    count += 1
+say(count)
+queue.close()
+"""
+
+
+@pytest.mark.only("sqlite")
+@pytest.mark.slow
+def test_eight_processes_share_one_file_fairly(database_url: str, run_process: RunProcess) -> None:
+    processes = [run_process(SHARE, database_url, f"q{n}") for n in range(8)]
+    for process in processes:
+        assert process.heard(60) == "ready"
+    for process in processes:
+        process.tell(5.0)
+    counts = sorted(process.heard(60) for process in processes)
+    for process in processes:
+        process.wait()
+    print(f"{counts} jobs in 5 s")
+    # The goal of a third is for a machine of its own (`benchmarks/figures.py fairness`); here other tests run too.
+    assert counts[0] * 5 >= counts[-1]
+
+
+@contextmanager
+def write_lock(url: str) -> Iterator[None]:
+    """Hold SQLite's write lock, as another process would."""
+    database = make_url(url).database
+    assert database is not None
+    connection = sqlite3.connect(database, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+    finally:
+        connection.close()
+
+
+@pytest.mark.only("sqlite")
+def test_lock_held_past_the_deadline_is_a_storage_error_and_nothing_half_done(
+    database_url: str, make_queue: MakeQueue
+) -> None:
+    queue = make_queue(deadline=1, lease=60)
+    ready = queue.enqueue("t")
+    queue.enqueue("held")
+    reservation = queue.dequeue(["held"], 0)
+    messages = [JobMessage(uuid4(), job_type="t") for _ in range(3)]
+    operations: list[Callable[[], object]] = [
+        lambda: queue.enqueue_many(messages),
+        reservation.ack,
+        lambda: queue.cancel(ready),
+        lambda: queue.dequeue(["t"], 0),
+        lambda: reservation.requeue(5),
+    ]
+    with write_lock(database_url):
+        assert queue.status(ready).state is READY  # reading goes on
+        for operation in operations:
+            error = within(1 + SLACK, operation)
+            assert isinstance(error, StorageError)
+            assert not error.maybe_committed
+    assert not reservation.settled
+    reservation.ack("late")
+    assert queue.status(reservation.job_id).result == "late"
+    assert queue.enqueue_many(messages) == 3
+    assert drain(queue, ["t"]) == [ready, *(m.job_id for m in messages)]
+
+
+@pytest.mark.only("sqlite")
+def test_lock_released_in_time_is_no_error(database_url: str, make_queue: MakeQueue) -> None:
+    queue = make_queue(deadline=20)
+    with write_lock(database_url):
+        threads = [threading.Thread(target=queue.enqueue, args=("t",)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: all(t.is_alive() for t in threads))
+    for thread in threads:
+        thread.join(20)
+    assert len(drain(queue, ["t"])) == 4
+
+
+# -- poolers in transaction mode ----------------------------------------------------------------
+
+
+@pytest.mark.only("postgresql")
+def test_everything_works_without_prepared_statements_and_session_state(
+    make_queue: MakeQueue, sessions: Sessions
+) -> None:
+    queue = make_queue(url=sessions.url, prepared_statements=False)
+    first = queue.enqueue("t", {"n": 1}, priority=3)
+    then = queue.enqueue("u", depends_on=[first])
+    later = queue.enqueue("t", delay=60)
+    assert queue.enqueue_many([JobMessage.new("t", n) for n in range(7)]) == 7
+    assert queue.enqueue_many([JobMessage.new("copy", n) for n in range(600)]) == 600
+    reservation = queue.dequeue(["t"], 5)
+    assert reservation.job_id == first
+    reservation.extend(60)
+    reservation.ack({"done": True})
+    follower = queue.dequeue(["u"], 5)
+    assert follower.job_id == then
+    assert [d.result for d in follower.results_of_dependencies()] == [{"done": True}]
+    follower.fail("so")
+    assert queue.retry(then) == 1
+    assert queue.cancel(then)
+    batch = queue.reserve_many(7, 0, queues=["t"])
+    batch.pop().requeue()
+    batch.pop().requeue(60)
+    batch.pop().reject()
+    assert queue.ack_many(batch) == []
+    assert queue.why(later).state is JobState.SCHEDULED
+    assert queue.purge("t") == 3
+    assert queue.purge("copy") == 600
+    queue.maintain()
+    with pytest.raises(Canceled):
+        queue.finish(later)
+    for pid in sessions.pids():
+        query = text("SELECT count(*) FROM pg_locks WHERE pid = :pid AND locktype = 'advisory'")
+        assert sessions.admin.execute(query, {"pid": pid}).scalar_one() == 0
+    with queue._database.dialect.engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM pg_prepared_statements")).scalar_one() == 0
+        assert connection.execute(text("SELECT current_setting('enable_seqscan')")).scalar_one() == "on"
