@@ -36,8 +36,9 @@ $(VENV)/.package: pyproject.toml kombu_depqueue/_version.py | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/.tools: $(VENV)/.package
-	$(BIN)/python -m pip install --quiet --editable '.[postgresql]' --group test --group dev
+$(VENV)/.tools: $(VENV)/.package $(wildcard adapters/*/pyproject.toml)
+	$(BIN)/python -m pip install --quiet --editable '.[postgresql]' $(addprefix --editable ,$(wildcard adapters/*/)) \
+		--group test --group dev
 	@touch $@
 
 demo: $(VENV)/.package

@@ -14,6 +14,7 @@ from kombu_depqueue import _register as _register
 from kombu_depqueue._version import __version__
 
 if TYPE_CHECKING:
+    from kombu_depqueue.enlisting import enlist
     from kombu_depqueue.errors import (
         Canceled,
         DepQueueError,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
         WorkerInfo,
         new_job_id,
     )
-    from kombu_depqueue.queue import JobQueue, create_tables, enlist
+    from kombu_depqueue.queue import JobQueue, create_tables
     from kombu_depqueue.reservation import Reservation
     from kombu_depqueue.worker import Worker
 
@@ -50,7 +51,8 @@ _HOMES = {
     "QueueClosed SchemaError StorageError",
     "job": "Dependency DependencyResult JobMessage JobState JobStatus OnUnmet Policy QueueInfo Why WorkerInfo "
     "new_job_id",
-    "queue": "JobQueue create_tables enlist",
+    "enlisting": "enlist",
+    "queue": "JobQueue create_tables",
     "reservation": "Reservation",
     "worker": "Worker",
 }

@@ -13,9 +13,11 @@ from sqlalchemy import URL, Engine
 from kombu_depqueue.cursor import Cursors
 from kombu_depqueue.database import Database
 from kombu_depqueue.dialects import dialect_for
+from kombu_depqueue.enlisting import Deferred
 from kombu_depqueue.entry import Entry
 from kombu_depqueue.errors import QueueClosed
 from kombu_depqueue.keeper import Keeper
+from kombu_depqueue.outcomes import Outcomes
 from kombu_depqueue.records import Records
 from kombu_depqueue.settings import Settings, parse, shown_url
 from kombu_depqueue.store import Store
@@ -47,6 +49,7 @@ class Core:
         self._database = Database(dialect_for(self.settings, self._engine))
         self._store = Store(self._database)
         self._records = Records(self._store)
+        self._outcomes = Outcomes(self._store)
         self._notifier = Notifier(self._database)
         self._waiter = Waiter(self._database)
         name = self.settings.name or f"{socket.gethostname()}:{self._pid}"
@@ -90,7 +93,12 @@ class Core:
             self._database.close()
 
     def _inserted(self, entries: Sequence[Entry], connection: Any) -> None:
-        self._notifier.hint(self._store.insert(entries, connection))
+        if isinstance(connection, Deferred):
+            connection.add(self, entries)
+            return
+        woken = self._store.insert(entries, connection)
+        if connection is None:  # else they were told in the caller's transaction
+            self._notifier.hint(woken)
         if any(e.delay is not None or e.run_at is not None for e in entries):
             self._keeper.stir()  # it may be due earlier than anything known so far
 

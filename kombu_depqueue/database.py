@@ -107,6 +107,9 @@ class Database:
             raise InvalidJob("connection", "a SQLAlchemy Connection or Session is wanted")
         if connection.dialect.name != self.dialect.name:
             raise InvalidJob("connection", f"it is to {connection.dialect.name}, the queue is in {self.dialect.name}")
+        if connection.dialect.driver not in self.dialect.drivers:
+            known = " or ".join(self.dialect.drivers)
+            raise InvalidJob("connection", f"its driver is {connection.dialect.driver}; {known} is wanted")
         if not connection.in_transaction():
             connection.begin()  # else the caller's commit() would find nothing to commit
         return connection.connection.dbapi_connection

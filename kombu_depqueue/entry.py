@@ -66,6 +66,10 @@ class Entry:
     reopened: bool = False
     """It was live before (`retry`): a dependency whose record is kept no longer counts as met."""
     hold: bool = False
+    promised: bool = False
+    """Its dependencies may be jobs that are enqueued later (Celery's chord is published before its header)."""
+    anew: bool = False
+    """If it supersedes a live delivery, its own edges take the place of that one's (a task replaced by a chord)."""
     flags: int = 0
     """More bits of `schema.Flag`."""
     durable: bool = True

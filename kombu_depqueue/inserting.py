@@ -106,6 +106,8 @@ def _lock_dependencies(tx: Tx, dialect: Dialect, entries: Sequence[Entry]) -> di
     wanted = sorted({dep for e in entries for dep, _ in e.edges} - own)
     ends: dict[UUID, int] = {}
     sql = dialect.sql
+    if any(e.promised for e in entries):
+        dialect.lock_ids(tx, wanted)  # one may just be ending without ever having been there
     for _ in range(4):
         # One that moves from table to table between the looks escapes all of them: look again.
         missing = [i for i in wanted if i not in ends]
@@ -123,11 +125,12 @@ def _lock_dependencies(tx: Tx, dialect: Dialect, entries: Sequence[Entry]) -> di
             # round two enqueues with the same ended dependency would wait for each other.
             tx.run(sql.flag_ended, ids=missing)
             ends.update(tx.all(sql.lock_ended, ids=missing))
-    needed = {dep for e in entries if not e.reopened for dep, _ in e.edges}
     missing = [i for i in wanted if i not in ends]
+    promised = {dep for e in entries if e.promised for dep, _ in e.edges}.intersection(missing)
+    needed = {dep for e in entries if not e.reopened for dep, _ in e.edges} - promised
     if any(i in needed for i in missing):
         raise NotExist(*(i for i in missing if i in needed))
-    return ends | dict.fromkeys(missing, GONE)
+    return ends | dict.fromkeys(missing, GONE) | dict.fromkeys(promised, LIVE)
 
 
 class _Plan:
@@ -143,6 +146,8 @@ class _Plan:
         self.waiting: list[dict[str, Any]] = []
         self.blocked: list[dict[str, Any]] = []
         self.edges: list[dict[str, Any]] = []
+        self.renewed: list[UUID | None] = []
+        """Whose older edges go."""
         self.hopeless: list[tuple[StoredJob, str]] = []
         self._rows: dict[UUID, dict[str, Any]] = {}
 
@@ -151,11 +156,14 @@ class _Plan:
         row = self.row(entry)
         older = self.superseded.get(entry.job_id) if entry.job_id is not None else None
         still_blocked = False
-        if older is not None:
-            kept = Flag.HAS_DEPENDENCIES | Flag.HAS_DEPENDENTS | Flag.HOLD
-            row["p_flags"] = older[0].flags & kept
+        if older is not None and not entry.anew:
+            kept = Flag.HAS_DEPENDENCIES | Flag.HAS_DEPENDENTS | Flag.HOLD | Flag.WATCHED
+            row["p_flags"] = entry.flags | older[0].flags & kept
             still_blocked, pending, why = older[1], 0, None
         else:
+            if older is not None:
+                row["p_flags"] |= older[0].flags & (Flag.HAS_DEPENDENTS | Flag.WATCHED)
+                self.renewed.append(older[0].job_id)
             pending, why = self._plan_edges(entry, ends)
         if why is not None and not entry.hold:
             job = StoredJob(**{n: row.get(f"p_{n}") for n in StoredJob._fields})  # type: ignore[arg-type]
@@ -222,6 +230,8 @@ class _Plan:
         self.dialect.insert_jobs(tx, self.ready)
         # The flags may have changed since the row was copied: a later job depends on it.
         tx.many(sql.add_waiting, [{**w, "p_flags": w["_row"]["p_flags"]} for w in self.waiting])
+        if self.renewed:
+            tx.run(sql.drop_edges, ids=self.renewed)
         tx.many(sql.add_edge, self.edges)
         tx.many(sql.add_blocked, self.blocked)
         if self.hopeless:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from math import inf
 from operator import itemgetter
@@ -101,6 +102,7 @@ class Leases(Releases):
             if ids:
                 for statement in (self.sql.drop_done, self.sql.drop_ended_body, self.sql.drop_edges):
                     tx.run(statement, ids=ids)
+            tx.run(self.sql.drop_old_memos)
             return len(ids)
 
         return self.database.write(work)
@@ -153,6 +155,8 @@ class Leases(Releases):
             if not tx.run(self.sql.revive, p_id=consumer, p_lease=lease):
                 values = {"p_id": consumer, "p_kind": ConsumerKind.QUEUE, "p_name": name[:255]}
                 tx.run(self.sql.add_consumer, **values, p_channel="", p_info=None, p_lease=lease)
+            for (orphans,) in tx.all(self.sql.orphans_of, p_name=str(consumer)):
+                tx.run(self.sql.pass_running, p_from=orphans, p_consumer=consumer)
             if held:
                 ids, tokens = [i for i, _ in held], [t for _, t in held]
                 tx.run(self.sql.retake, ids=ids, tokens=tokens, p_consumer=consumer)
@@ -195,8 +199,9 @@ class Leases(Releases):
             expired = tx.all(self.sql.expired_consumers)
             if not expired:
                 return Released(set(), [])
-            released = self._free(tx, [i for i, _ in expired])
-            gone = [i for i, kind in expired if kind in (ConsumerKind.DEAD, ConsumerKind.TOKEN)]
+            released = self._free(tx, [i for i, kind in expired if kind != ConsumerKind.ORPHANS])
+            released.add(self._give_up(tx, [i for i, kind in expired if kind == ConsumerKind.ORPHANS]))
+            gone = [i for i, kind in expired if kind != ConsumerKind.QUEUE]
             dying = [i for i, kind in expired if i not in gone]
             if gone:
                 tx.run(self.sql.drop_consumers, ids=gone)
@@ -212,8 +217,25 @@ class Leases(Releases):
 
     def _free(self, tx: Tx, consumers: list[int]) -> Released:
         released = Released(set(), [])
+        if not consumers:
+            return released
+        for (one,) in tx.all(self.sql.holders_of_running, ids=consumers):
+            self._orphan(tx, one)
         for job in [StoredJob(*r) for r in tx.all(self.sql.take_exhausted, ids=consumers)]:
             why = f"{job.attempt} of {job.max_attempts} attempts used, the last lease expired"
             released.add(self._bury(tx, [job], self.dead(why, "delivery_limit")))
         released.queues.update(q for (q,) in tx.all(self.sql.free_held, ids=consumers))
         return released
+
+    def _orphan(self, tx: Tx, consumer: int) -> None:
+        """Whoever ran the jobs that a lost consumer had acked early may still be there, and tell their outcome."""
+        orphans = secrets.randbits(62) + 1
+        tx.run(self.sql.pass_running, p_from=consumer, p_consumer=orphans)
+        values = {"p_id": orphans, "p_kind": ConsumerKind.ORPHANS, "p_name": str(consumer), "p_channel": ""}
+        tx.run(self.sql.add_consumer, **values, p_info=None, p_lease=self.database.settings.orphan_after)
+
+    def _give_up(self, tx: Tx, orphans: list[int]) -> Released:
+        if not orphans:
+            return Released(set(), [])
+        jobs = [StoredJob(*r) for r in tx.all(self.sql.take_running_of, ids=orphans)]
+        return self._bury(tx, jobs, self.lost)

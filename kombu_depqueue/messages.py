@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
 
-from kombu_depqueue.dialects.steps import Claimed, Key
-from kombu_depqueue.entry import Entry, check_size
-from kombu_depqueue.queue import JobQueue, enlisted
+from kombu_depqueue.dialects.base import RESULTS
+from kombu_depqueue.dialects.steps import STATUS, Claimed, Ending, Key
+from kombu_depqueue.enlisting import enlisted
+from kombu_depqueue.entry import Entry, check_size, policy_mask
+from kombu_depqueue.errors import NotExist
+from kombu_depqueue.job import JobState, Policy, new_job_id
+from kombu_depqueue.outcomes import Outcome
+from kombu_depqueue.queue import JobQueue
+from kombu_depqueue.reservation import key_of
 from kombu_depqueue.schema import Flag
+from kombu_depqueue.statements import StoredJob
 from kombu_depqueue.store import Acks
 from kombu_depqueue.topology import Topology
 
@@ -69,11 +79,11 @@ class MessageQueue(JobQueue):
         self._keeper.undo(claimed)
 
     def ack_and_claim(
-        self, acks: Sequence[Claimed], queues: Sequence[int], limit: int
+        self, acks: Sequence[Claimed], queues: Sequence[int], limit: int, own: Mapping[int, Ending] = {}
     ) -> tuple[list[Claimed], list[Claimed]]:
         """Both in one transaction and round trip; returns the acks that came too late, and what was claimed."""
         self._check()
-        riding = Acks([(_key(c), c.job_id) for c in acks])
+        riding = Acks([(_key(c), c.job_id) for c in acks], own)
         claimed = self._cursors.claim(list(queues), limit, acks=riding)
         if not riding.done:
             self._store.ack_many(riding)
@@ -109,10 +119,10 @@ class MessageQueue(JobQueue):
 
     # settling
 
-    def ack_messages(self, claimed: Sequence[Claimed]) -> list[Claimed]:
+    def ack_messages(self, claimed: Sequence[Claimed], own: Mapping[int, Ending] = {}) -> list[Claimed]:
         """End messages as succeeded; returns those whose lease was lost."""
         self._check()
-        riding = Acks([(_key(c), c.job_id) for c in claimed])
+        riding = Acks([(_key(c), c.job_id) for c in claimed], own)
         self._store.ack_many(riding)
         return self._acked(claimed, riding)
 
@@ -127,12 +137,18 @@ class MessageQueue(JobQueue):
         self._given_back({c.queue_id for c in claimed})
         return spent
 
-    def reject(self, claimed: Claimed, letter: str = "rejected") -> bool:
-        """End a message as dead, or send it where its queue's dead letters go; whether it was still ours."""
+    def reject(self, claimed: Claimed, letter: str = "rejected", told: Ending | None = None) -> bool:
+        """End a message as dead, or send it where its queue's dead letters go; whether it was still ours.
+
+        `told`: what is known of its outcome.
+        """
         self._check()
         used = f"{claimed.attempt} of {claimed.max_attempts} attempts used"
         why = used if letter == "delivery_limit" else letter
-        released = self._store.end(_key(claimed), self._store.dead(why, letter))
+        ending = self._store.dead(why, letter)
+        if told is not None:
+            ending = ending._replace(result=told.result, meta=told.meta)
+        released = self._store.end(_key(claimed), ending)
         self._drop([claimed])
         if released is not None:
             self._woken_by_end(released.queues)
@@ -141,6 +157,130 @@ class MessageQueue(JobQueue):
     def cut(self, queue: int, most: int) -> None:
         """Keep a queue within its maximal length: the oldest messages that nobody holds go."""
         self._woken_by_end(self._store.cut(queue, most))
+
+    # outcomes
+
+    def ending(
+        self,
+        state: JobState,
+        *,
+        result: bytes | None = None,
+        meta: bytes | None = None,
+        reason: str | None = None,
+        keep: float | None = None,
+    ) -> Ending:
+        """How a job ends. `result` is JSON text, `meta` anything; `keep`: seconds that the record is kept."""
+        check_size("result", result or b"", self.settings)
+        check_size("meta", meta or b"", self.settings)
+        if keep is None:
+            plain = state is JobState.SUCCEEDED and result is None
+            keep = self.settings.retention if plain else self.settings.result_retention
+        text = None if reason is None else reason.replace("\0", "\ufffd").encode("utf-8", "replace").decode()[:10_000]
+        return Ending(STATUS[state], text, result, keep, None, meta)
+
+    def conclude(self, job_id: UUID, ending: Ending, *, token: str | None = None, connection: Any = None) -> bool:
+        """End a job by what came of it; False: it is not ours to end (another holds it, or it has succeeded)."""
+        self._check()
+        key = None if token is None else key_of(token)
+        released = self._outcomes.end(job_id, ending, key, connection)
+        if key is not None:
+            self._keeper.drop(key.seq, key.token)
+        if released is not None:
+            self._woken_by_end(released.queues)
+        return released is not None
+
+    def conclude_held(self, claimed: Claimed, ending: Ending) -> bool:
+        """The same for a message that this consumer was given."""
+        self._check()
+        released = self._outcomes.end(claimed.job_id or new_job_id(), ending, _key(claimed))
+        self._drop([claimed])
+        if released is not None:
+            self._woken_by_end(released.queues)
+        return released is not None
+
+    def revoke(self, job_id: UUID, reason: str) -> StoredJob | None:
+        """Cancel a job that nobody holds; returns it, if that was so."""
+        self._check()
+        job, released = self._outcomes.revoke(job_id, self.ending(JobState.CANCELED, reason=reason))
+        self._woken_by_end(released.queues)
+        return job
+
+    def park(self, job_id: UUID, token: str) -> bool:
+        """Let a held job wait, unfinished, until its id is published again; False: the token is not current."""
+        self._check()
+        return self._outcomes.park(key_of(token))
+
+    def run_on(self, claimed: Sequence[Claimed]) -> None:
+        """Messages were acked, and their outcome is owed: they are not handed out again."""
+        self._check()
+        self._outcomes.run_on([_key(c) for c in claimed])
+        self._drop(claimed)  # their lease goes on with the consumer's
+
+    def note(self, job_id: UUID, meta: bytes, *, token: str | None = None) -> bool:
+        """What the worker of a live job says of it; False: it is not live, or another has it."""
+        self._check()
+        check_size("meta", meta, self.settings)
+        return self._outcomes.note(job_id, meta, None if token is None else key_of(token).token)
+
+    def outcomes(self, ids: Sequence[UUID]) -> dict[UUID, Outcome]:
+        """How jobs stand; those that are not known are left out."""
+        self._check()
+        return self._outcomes.of(ids)
+
+    def outcomes_of_dependencies(self, job_id: UUID) -> list[Outcome]:
+        """The same of a job's dependencies, in the order given. Raises NotExist if there are none."""
+        self._check()
+        found = self._outcomes.of_dependencies(job_id)
+        if not found:
+            raise NotExist(job_id, detail="it has no dependencies")
+        return found
+
+    def add_dependency(self, job_id: UUID, dependency: UUID, policy: Policy) -> bool:
+        """Let a blocked job wait for one more; False: it is not blocked any more."""
+        self._check()
+        return self._outcomes.add_dependency(job_id, dependency, policy_mask(policy))
+
+    def forget(self, job_id: UUID) -> None:
+        """Forget what a job gave."""
+        self._check()
+        self._outcomes.forget(job_id)
+
+    def watch(self, ids: Sequence[UUID]) -> int:
+        """Be woken when one of these jobs ends; take before looking, and give to `wait_for_end`."""
+        self._check()
+        self._waiter.watch([RESULTS])
+        ticket = self._waiter.ticket()
+        self._outcomes.watch(ids)
+        return ticket
+
+    def wait_for_end(self, ticket: int, timeout: float) -> None:
+        """Wait until a job that somebody watches has ended since `watch`, at most `timeout` seconds."""
+        self._waiter.wait(ticket, timeout)
+
+    def memo(self, name: str) -> bytes | None:
+        """What was kept under a name."""
+        self._check()
+        return self._outcomes.memo(name)
+
+    def keep_memo(self, name: str, value: bytes, seconds: float) -> None:
+        """Keep something under a name, for some time."""
+        self._check()
+        check_size("memo", value, self.settings)
+        self._outcomes.keep(name, value, seconds)
+
+    def drop_memo(self, name: str) -> None:
+        """Forget what was kept under a name."""
+        self._check()
+        self._outcomes.drop(name)
+
+    def settled(self, claimed: Sequence[Claimed]) -> None:
+        """Messages were ended by somebody else's word: they are held no more."""
+        self._drop(claimed)
+
+    def dead(self, limit: int) -> list[tuple[UUID, str, str, datetime]]:
+        """The latest jobs that are dead or were lost: id, queue, reason, when."""
+        self._check()
+        return self._records.dead(limit)
 
     def _drop(self, claimed: Sequence[Claimed]) -> None:
         for c in claimed:

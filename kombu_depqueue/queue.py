@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -13,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import URL, Engine
 
 from kombu_depqueue.dialects.steps import STATUS, Claimed, Ending, Key
+from kombu_depqueue.enlisting import enlisted
 from kombu_depqueue.entry import check_duration, check_integer, check_job_id, check_name, encode_json, entry_of
 from kombu_depqueue.errors import Canceled, DepQueueError, Empty, InvalidJob, LeaseLost, NotExist
 from kombu_depqueue.job import (
@@ -24,32 +23,12 @@ from kombu_depqueue.ports import R
 from kombu_depqueue.reservation import Reservation, key_of, token_text
 from kombu_depqueue.store import Acks
 
-__all__ = ["JobQueue", "create_tables", "enlist"]
+__all__ = ["JobQueue", "create_tables"]
 
 BATCH = 1000
 """Jobs in one transaction of `enqueue_many` from a generator."""
 
 FAILED = STATUS[JobState.FAILED]
-
-_enlisted: ContextVar[Any] = ContextVar("depqueue_enlisted", default=None)
-
-
-@contextmanager
-def enlist(connection: Any) -> Iterator[None]:
-    """Make what this thread (or task) enqueues in the block part of a SQLAlchemy transaction.
-
-    `connection`: a Connection or Session on the database of the queue. The caller commits.
-    """
-    token = _enlisted.set(connection)
-    try:
-        yield
-    finally:
-        _enlisted.reset(token)
-
-
-def enlisted() -> Any:
-    """The connection of the innermost `enlist` block; None: there is none."""
-    return _enlisted.get()
 
 
 def create_tables(url: str | URL | Engine, **options: Any) -> None:
@@ -212,7 +191,8 @@ class JobQueue(Operations):
         data = self._encoded(result)
         connection = enlisted() if connection is None else connection
         told = reservation.has_dependents
-        released = self._store.ack(reservation.key, reservation.job_id, data, told=told, connection=connection)
+        ending = self._store.success(data)
+        released = self._store.ack(reservation.key, reservation.job_id, ending, told=told, connection=connection)
         if connection is None or released is None:
             self._settled(reservation)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from graphlib import TopologicalSorter
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from kombu_depqueue.entry import Entry, decode_json
 from kombu_depqueue.errors import NotExist, NotPending
 from kombu_depqueue.inserting import insert_entries
 from kombu_depqueue.job import DependencyResult, JobState, JobStatus, QueueInfo, Why, WorkerInfo
-from kombu_depqueue.releases import CANCELED, RELEASE_LIMIT, STATE
+from kombu_depqueue.releases import CANCELED, RELEASE_LIMIT, STATE, hot_state
 from kombu_depqueue.schema import Flag
 from kombu_depqueue.statements import StoredJob
 from kombu_depqueue.store import Store
@@ -59,8 +60,8 @@ class Records:
 
     def _live(self, tx: Tx, job_id: UUID) -> dict[str, Any] | None:
         for row in tx.all(self.sql.live_status, p_job_id=job_id):
-            _, rank, _, attempt, most, created, claimed, run_at, consumer, *_, name, channel, _ = row
-            state = JobState.READY if consumer is None else JobState.LEASED
+            _, rank, _, attempt, most, created, claimed, run_at, consumer, *_, name, channel, _, flags = row
+            state = hot_state(consumer is not None, flags)
             times = {"queued": created, "started": claimed, "run_at": run_at}
             counts = {"attempt": attempt, "max_attempts": most, "priority": 255 - rank}
             return {"job_type": name, "channel": channel, "state": state, **times, **counts}
@@ -109,8 +110,8 @@ class Records:
         if not ids:
             return []
         known: dict[UUID, DependencyResult] = {}
-        for i, leased in tx.all(self.sql.hot_among, ids=ids):
-            known[i] = DependencyResult(i, JobState.LEASED if leased else JobState.READY)
+        for i, held, flags in tx.all(self.sql.hot_among, ids=ids):
+            known[i] = DependencyResult(i, hot_state(held, flags))
         for i, delayed in tx.all(self.sql.waiting_among, ids=ids):
             known[i] = DependencyResult(i, JobState.SCHEDULED if delayed else JobState.BLOCKED)
         # Last, so that one which ends meanwhile is found here.
@@ -127,9 +128,10 @@ class Records:
 
     def _why(self, tx: Tx, job_id: UUID) -> Why | None:
         for row in tx.all(self.sql.live_status, p_job_id=job_id):
-            queue, rank, seq, *_, consumer, holder, until, _, _, paused = row
+            queue, rank, seq, *_, consumer, holder, until, _, _, paused, flags = row
+            state = hot_state(consumer is not None, flags)
             if consumer is not None:
-                return Why(job_id, JobState.LEASED, holder=holder or "(gone)", leased_until=until, paused=paused)
+                return Why(job_id, state, holder=holder or "(gone)", leased_until=until, paused=paused)
             ahead = tx.all(self.sql.count_ahead, p_queue=queue, p_rank=rank, p_seq=seq)[0][0]
             return Why(job_id, JobState.READY, paused=paused, ahead=ahead)
         for row in tx.all(self.sql.waiting_status, p_job_id=job_id):
@@ -287,6 +289,10 @@ class Records:
     def roots(self) -> list[UUID]:
         """All jobs that nobody depends on."""
         return sorted({i for (i,) in self.database.read(lambda tx: tx.all(self.sql.roots))})
+
+    def dead(self, limit: int) -> list[tuple[UUID, str, str, datetime]]:
+        """The latest jobs that are dead or were lost."""
+        return [tuple(row) for row in self.database.read(lambda tx: tx.all(self.sql.dead, p_limit=limit))]
 
     # queues
 

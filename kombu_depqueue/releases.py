@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from kombu_depqueue.job import JobState
 from kombu_depqueue.schema import Flag
 from kombu_depqueue.statements import StoredJob
 
-__all__ = ["CANCELED", "RELEASE_LIMIT", "STATE", "Releases"]
+__all__ = ["CANCELED", "RELEASE_LIMIT", "STATE", "Releases", "hot_state"]
 
 T = TypeVar("T")
 
@@ -25,7 +25,16 @@ RELEASE_LIMIT = 1000
 CANCELED = STATUS[JobState.CANCELED]
 
 
+LOST = "lost: acked before its outcome, and its worker died"
+
 STATE = {number: state for state, number in STATUS.items()}
+
+
+def hot_state(held: bool, flags: int) -> JobState:
+    """The state of a job in the hot table."""
+    if not held:
+        return JobState.READY
+    return JobState.RUNNING if flags & Flag.RUNNING else JobState.LEASED
 
 
 class Releases:
@@ -48,18 +57,38 @@ class Releases:
         """Queues that Kombu may delete for good: their numbers are looked up each time."""
 
     def _in(self, connection: Any, work: Callable[[Tx], T], done: Callable[[Tx, T], bool]) -> T:
-        return self.database.write(work, done=done) if connection is None else self.database.join(connection, work)
+        if connection is None:
+            return self.database.write(work, done=done)
+
+        def join(tx: Tx) -> T:
+            answer = work(tx)
+            if isinstance(answer, Released):
+                self.hint_at_commit(tx, answer.queues)
+            return answer
+
+        return self.database.join(connection, join)
+
+    def hint_at_commit(self, tx: Tx, queues: Collection[int]) -> None:
+        """Wake consumers by the caller's transaction, at the moment when there is something to see."""
+        if queues and self.dialect.has_notify and self.database.settings.notify:
+            self.dialect.hint(tx, sorted(queues))
 
     def dead(self, why: str, letter: str) -> Ending:
         """How a job ends that will not be tried again; see `Ending.letter`."""
         return Ending(STATUS[JobState.FAILED], f"dead: {why}", None, self.keep_long, letter)
 
     @property
+    def lost(self) -> Ending:
+        """How a job ends that was acked early, and whose worker died before it told the outcome."""
+        return Ending(STATUS[JobState.FAILED], LOST, None, self.keep_long)
+
+    @property
     def expired(self) -> Ending:
         """How a job ends that nobody took in time."""
         return Ending(STATUS[JobState.EXPIRED], "expired", None, self.keep_long, "expired")
 
-    def _success(self, result: bytes | None) -> Ending:
+    def success(self, result: bytes | None) -> Ending:
+        """How a job ends that did what it should."""
         return Ending(STATUS[JobState.SUCCEEDED], None, result, self.keep if result is None else self.keep_long)
 
     def state_of(self, job_id: UUID) -> JobState:
@@ -68,7 +97,7 @@ class Releases:
         def work(tx: Tx) -> JobState | None:
             for _ in range(2):  # a job moves from table to table between two looks
                 if hot := tx.all(self.sql.hot_among, ids=[job_id]):
-                    return JobState.LEASED if hot[0][1] else JobState.READY
+                    return hot_state(*hot[0][1:])
                 if cold := tx.all(self.sql.waiting_among, ids=[job_id]):
                     return JobState.SCHEDULED if cold[0][1] else JobState.BLOCKED
                 if ended := tx.all(self.sql.ended_among, ids=[job_id]):

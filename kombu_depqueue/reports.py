@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Executable,
     Float,
     Integer,
@@ -20,8 +21,9 @@ from sqlalchemy import (
     update,
 )
 
-from kombu_depqueue.schema import ConsumerKind, JobIdType
-from kombu_depqueue.sql import among, now, seconds_until, statement
+from kombu_depqueue.schema import ConsumerKind, Flag, JobIdType
+from kombu_depqueue.sql import after, among, insert_or_replace, now, seconds_until, statement
+from kombu_depqueue.statements import has_flag, with_flag
 from kombu_depqueue.timing import Timing
 
 __all__ = ["Reports"]
@@ -39,7 +41,7 @@ class Reports(Timing):
         holder = self.t.job.join(self.t.queue, q.id == j.queue_id)
         holder = holder.outerjoin(self.t.consumer, c.id == j.consumer_id)
         what = (j.queue_id, j.rank, j.seq, j.attempt, j.max_attempts, j.created_at, j.claimed_at, j.run_at)
-        who = (j.consumer_id, c.name, c.leased_until, q.name, q.channel, q.paused)
+        who = (j.consumer_id, c.name, c.leased_until, q.name, q.channel, q.paused, j.flags)
         return select(*what, *who).select_from(holder).where(j.job_id == bindparam("p_job_id", type_=_ID))
 
     @statement
@@ -88,10 +90,99 @@ class Reports(Timing):
         return select(d.job_id, d.status, d.result, d.reason).where(among(d.job_id, "ids"))
 
     @statement
+    def outcomes(self) -> Executable:
+        """How some jobs stand, and what was said of them: ended, hot and cold ones in one look."""
+        d, j, w = self.t.done.c, self.t.job.c, self.t.wait.c
+        status = literal_column("0", Integer())
+        unknown = (literal_column("NULL", d.result.type), literal_column("NULL", Text()))
+        live = literal_column("NULL", d.finished_at.type)
+        ended = select(d.job_id, d.status, d.flags, d.meta, d.result, d.reason, d.finished_at)
+        hot = select(j.job_id, status, j.flags, j.meta, *unknown, live)
+        cold = select(w.job_id, status, w.flags, w.meta, *unknown, live)
+        found = (one.where(among(t.job_id, "ids")) for one, t in ((ended, d), (hot, j), (cold, w)))
+        return next(found).union_all(*found)
+
+    @statement
+    def watch_hot(self) -> Executable:
+        """Somebody waits for the ends of these jobs."""
+        j = self.t.job
+        unset = and_(among(j.c.job_id, "ids"), ~has_flag(Flag.WATCHED))
+        return update(j).where(unset).values(flags=with_flag(j, Flag.WATCHED))
+
+    @statement
+    def watch_cold(self) -> Executable:
+        """The same for those that wait."""
+        w = self.t.wait
+        unset = and_(among(w.c.job_id, "ids"), ~has_flag(Flag.WATCHED))
+        return update(w).where(unset).values(flags=with_flag(w, Flag.WATCHED))
+
+    @statement
+    def note_hot(self) -> Executable:
+        """What the worker of a job says of it, unless another has it meanwhile."""
+        j = self.t.job
+        token = bindparam("p_token", type_=BigInteger())
+        mine = or_(token.is_(None), j.c.lease_token.is_(None), j.c.lease_token == token)
+        job = j.c.job_id == bindparam("p_job_id", type_=_ID)
+        return update(j).where(job, mine).values(meta=bindparam("p_meta", type_=j.c.meta.type))
+
+    @statement
+    def note_cold(self) -> Executable:
+        """The same of a job that is to be tried again later."""
+        w = self.t.wait
+        job = w.c.job_id == bindparam("p_job_id", type_=_ID)
+        return update(w).where(job).values(meta=bindparam("p_meta", type_=w.c.meta.type))
+
+    @statement
+    def take_unheld(self) -> Executable:
+        """Take a job that is ready and held by nobody."""
+        j = self.t.job
+        free = and_(j.c.job_id == bindparam("p_job_id", type_=_ID), j.c.consumer_id.is_(None))
+        return delete(j).where(free).returning(*self.moved(j))
+
+    @statement
+    def forget_result(self) -> Executable:
+        """Forget what a job gave; how it ended is kept for those that depend on it."""
+        d = self.t.done
+        return update(d).where(d.c.job_id == bindparam("p_job_id", type_=_ID)).values(result=None, meta=None)
+
+    @statement
+    def memo_by_name(self) -> Executable:
+        """A memo."""
+        m = self.t.memo.c
+        return select(m.value).where(m.name == bindparam("p_name"), m.keep_until > now())
+
+    @statement
+    def add_memo(self) -> Executable:
+        """Keep a memo."""
+        m = self.t.memo.c
+        values = {"name": bindparam("p_name"), "value": bindparam("p_value", type_=m.value.type)}
+        return insert_or_replace(  # type: ignore[no-any-return]
+            self.t.memo, self.dialect, {**values, "keep_until": after(bindparam("p_keep", type_=Float()))}
+        )
+
+    @statement
+    def drop_memo(self) -> Executable:
+        """Forget a memo."""
+        return delete(self.t.memo).where(self.t.memo.c.name == bindparam("p_name"))
+
+    @statement
+    def dead(self) -> Executable:
+        """The latest jobs that are dead, or were lost."""
+        d, q = self.t.done.c, self.t.queue.c
+        gave_up = or_(d.reason.like(literal_column("'dead:%'")), d.reason.like(literal_column("'lost:%'")))
+        both = self.t.done.join(self.t.queue, q.id == d.queue_id)
+        found = select(d.job_id, q.name, d.reason, d.finished_at).select_from(both)
+        return (
+            found.where(d.status == literal_column("2"), gave_up)
+            .order_by(d.finished_at.desc())
+            .limit(bindparam("p_limit", type_=Integer()))
+        )
+
+    @statement
     def hot_among(self) -> Executable:
         """Which of some jobs are ready or leased."""
         j = self.t.job.c
-        return select(j.job_id, j.consumer_id.is_not(None)).where(among(j.job_id, "ids"))
+        return select(j.job_id, j.consumer_id.is_not(None), j.flags).where(among(j.job_id, "ids"))
 
     @statement
     def waiting_among(self) -> Executable:

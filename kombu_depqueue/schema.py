@@ -9,6 +9,7 @@ dep       the edges. `met`: its dependency had ended before the edge was made.
 release   ended jobs whose dependents have not all been told yet.
 done      the records of ended jobs, until their `keep_until`.
 ended_body  payloads of jobs that ended otherwise than succeeded, for `retry`.
+memo      small named values with a time to live (Celery's saved groups).
 consumer  one row per consuming JobQueue: its lease covers all jobs it holds. Also
           leases that stand by themselves, and registered workers.
 queue     names, and what Kombu declared of them; exchange, binding, subscription: Kombu's topology.
@@ -61,6 +62,12 @@ class Flag:
     HOLD = 4
     """Stay blocked, rather than be canceled, when a dependency can never be met."""
     REDELIVERED = 8
+    RUNNING = 16
+    """Acked before its outcome is known: never handed out again. Its lease goes on until the outcome."""
+    WATCHED = 32
+    """Somebody waits for its end."""
+    JOINS = 64
+    """It is delivered with the results of its dependencies in it (Celery's chord)."""
 
 
 class ConsumerKind:
@@ -74,6 +81,8 @@ class ConsumerKind:
     """An entry of the worker registry; holds nothing, never expires."""
     DEAD = 3
     """Its lease expired and its jobs were released; kept a while, since a claim of its may still be under way."""
+    ORPHANS = 4
+    """Holds the `RUNNING` jobs of a consumer that is gone (named by its number), until they are taken for lost."""
 
 
 class JobIdType(TypeDecorator[UUID]):
@@ -223,6 +232,7 @@ class Tables:
             Column("rank", SmallInteger, nullable=False),
             Column("flags", SmallInteger, nullable=False, server_default="0"),
             Column("job_id", JobIdType),
+            Column("meta", LargeBinary),  # what its worker has said of it so far
             Column("envelope", LargeBinary),
             Column("body", LargeBinary, nullable=False),
             sqlite_autoincrement=True,
@@ -252,6 +262,7 @@ class Tables:
             Column("rank", SmallInteger, nullable=False),
             Column("flags", SmallInteger, nullable=False, server_default="0"),
             Column("job_id", JobIdType),
+            Column("meta", LargeBinary),  # what its worker has said of it so far
             Column("envelope", LargeBinary),
             Column("body", LargeBinary, nullable=False),
             sqlite_autoincrement=True,
@@ -295,6 +306,7 @@ class Tables:
             Column("keep_until", UtcTime, nullable=False),
             Column("reason", Text),
             Column("result", LargeBinary),
+            Column("meta", LargeBinary),  # and what its worker said beside the result
         )
         self.ended_body = Table(
             p + "ended_body",
@@ -304,6 +316,13 @@ class Tables:
             Column("max_attempts", Integer, nullable=False),
             Column("envelope", LargeBinary),
             Column("body", LargeBinary, nullable=False),
+        )
+        self.memo = Table(
+            p + "memo",
+            m,
+            Column("name", String(255), primary_key=True),
+            Column("value", LargeBinary, nullable=False),
+            Column("keep_until", UtcTime, nullable=False),
         )
         self._indexes(p, backend)
 
@@ -334,6 +353,7 @@ class Tables:
             Index(p + name, table.c.expires_at, postgresql_where=expires, sqlite_where=expires)
         Index(p + "dep_job", self.dep.c.job_id, self.dep.c.ordinal)
         Index(p + "done_keep", self.done.c.keep_until)
+        Index(p + "memo_keep", self.memo.c.keep_until)
         Index(p + "binding_queue", self.binding.c.queue_id)
 
 

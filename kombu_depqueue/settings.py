@@ -48,6 +48,8 @@ class Settings:
     """The queue of jobs that name no job_type."""
     lease: float = 30.0
     """How long a job stays reserved after its holder's last sign of life."""
+    orphan_after: float = 60.0
+    """How long after the loss of its worker a job that was acked early may still tell its outcome; then it is lost."""
     deadline: float = 30.0
     """After this time a database call is given up and its connection cut."""
     create: bool | None = None
@@ -80,6 +82,7 @@ class Settings:
         """Refuse values that can only be mistakes."""
         for name in (
             "lease",
+            "orphan_after",
             "deadline",
             "poll_interval",
             "idle_poll_interval",

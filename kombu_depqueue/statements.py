@@ -54,6 +54,7 @@ class StoredJob(NamedTuple):
     claimed_at: datetime | None
     expires_at: datetime | None
     run_at: datetime | None
+    meta: bytes | None
     envelope: bytes | None
     body: bytes
 
@@ -143,7 +144,8 @@ class Statements:
     # enqueue
 
     def _values(self, table: Table) -> dict[str, Any]:
-        names = [n for n in StoredJob._fields if n in table.c and n not in ("created_at", "claimed_at", "expires_at")]
+        given = ("created_at", "claimed_at", "expires_at", "meta")
+        names = [n for n in StoredJob._fields if n in table.c and n not in given]
         values: dict[str, Any] = {n: bindparam(f"p_{n}", type_=table.c[n].type) for n in names}
         values["created_at"] = now()
         values["expires_at"] = after(bindparam("p_expires_in", type_=_F))
@@ -408,6 +410,7 @@ class Statements:
             "started_at",
             "reason",
             "result",
+            "meta",
         )
         values: dict[str, Any] = {n: bindparam(f"p_{n}", type_=d.c[n].type) for n in names}
         values |= {"finished_at": now(), "keep_until": after(bindparam("p_keep", type_=_F))}
@@ -476,6 +479,13 @@ class Statements:
         """One dependency less."""
         b = self.t.blocked
         return update(b).where(among(b.c.job_id, "ids")).values(pending=b.c.pending - literal_column("1"))
+
+    @statement
+    def count_up(self) -> Executable:
+        """One dependency more."""
+        b = self.t.blocked
+        mine = b.c.job_id == bindparam("p_job_id", type_=_ID)
+        return update(b).where(mine).values(pending=b.c.pending + literal_column("1"))
 
     @statement
     def take_unblocked(self) -> Executable:

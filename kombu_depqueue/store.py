@@ -33,6 +33,8 @@ class Acks:
     """Jobs to be acked without results, and then what became of them."""
 
     held: Sequence[tuple[Key, UUID | None]]
+    own: Mapping[int, Ending] = field(default_factory=dict)
+    """By order number: how those end that have a result (as succeeded; others see `Store.end`)."""
     done: bool = False
     ended: set[int] = field(default_factory=set)
     """Order numbers of those that were still held."""
@@ -102,7 +104,10 @@ class Store(Leases):
             # In the caller's transaction, and so not remembered: it may be rolled back.
             def join(tx: Tx) -> set[int]:
                 missing = [n for n in names if n not in self._queues]
-                return insert_entries(tx, self.dialect, entries, self._queues | known | self._add_queues(tx, missing))
+                numbers = self._queues | known | self._add_queues(tx, missing)
+                woken = insert_entries(tx, self.dialect, entries, numbers)
+                self.hint_at_commit(tx, woken)
+                return woken
 
             if not self.dialect.one_writer:
                 self.queue_ids(names)  # committed at once: a new queue's row must not wait for the caller
@@ -191,11 +196,11 @@ class Store(Leases):
         return [c for c in claimed if not c.expired]
 
     def _ack_and_claim(self, acks: Acks, wanted: Wanted) -> list[Claimed]:
-        keys, ending = [key for key, _ in acks.held], self._success(None)
+        keys, ending = [key for key, _ in acks.held], self.success(None)
 
         def at_once(tx: Tx) -> tuple[set[int], list[Claimed]]:
             with self._claiming(tx, wanted):
-                return self.dialect.ack_and_claim(tx, keys, ending, wanted)
+                return self.dialect.ack_and_claim(tx, keys, ending, acks.own, wanted)
 
         def in_turn(tx: Tx) -> tuple[Released, list[Claimed]]:
             released = self._ack_each(tx, keys, ending, acks)
@@ -215,11 +220,18 @@ class Store(Leases):
     def _ack_rest(self, acks: Acks) -> None:
         """Those that the fast path left: jobs with dependents, and lost ones."""
         left = [(key, job_id) for key, job_id in acks.held if key.seq not in acks.ended]
-        if left:
-            more, released = self._end_and_release([k for k, _ in left], [i for _, i in left if i], self._success(None))
-            self.release_pending(released)
-            acks.ended |= more
-            acks.queues |= released.queues
+        alike = [one for one in left if one[0].seq not in acks.own]
+        if alike:
+            self._ack_told(alike, self.success(None), acks)
+        for key, job_id in left:
+            if key.seq in acks.own:
+                self._ack_told([(key, job_id)], acks.own[key.seq], acks)
+
+    def _ack_told(self, held: Sequence[tuple[Key, UUID | None]], ending: Ending, acks: Acks) -> None:
+        more, released = self._end_and_release([k for k, _ in held], [i for _, i in held if i], ending)
+        self.release_pending(released)
+        acks.ended |= more
+        acks.queues |= released.queues
 
     def has_ready(self, queues: Sequence[int]) -> bool:
         """Whether a claim would find something, without a write."""
@@ -255,7 +267,7 @@ class Store(Leases):
         self,
         key: Key,
         job_id: UUID | None,
-        result: bytes | None,
+        ending: Ending,
         *,
         told: bool = False,
         connection: Any = None,
@@ -264,7 +276,6 @@ class Store(Leases):
 
         `told`: it is known to have dependents.
         """
-        ending = self._success(result)
         if connection is None and self.dialect.steps_are_statements:
             if not told and self.database.write(lambda tx: self.dialect.ack_one(tx, key, ending), begin=False):
                 return Released(set(), [])
@@ -273,9 +284,9 @@ class Store(Leases):
 
     def ack_many(self, acks: Acks) -> None:
         """Ack several without results, in one statement where nobody depends on them."""
-        keys, ending = [key for key, _ in acks.held], self._success(None)
+        keys, ending = [key for key, _ in acks.held], self.success(None)
         if self.dialect.steps_are_statements:
-            acks.ended = self.database.write(lambda tx: self.dialect.ack_many(tx, keys, ending), begin=False)
+            acks.ended = self.database.write(lambda tx: self.dialect.ack_many(tx, keys, ending, acks.own), begin=False)
             self._ack_rest(acks)
         else:
             released = self.database.write(lambda tx: self._ack_each(tx, keys, ending, acks))
@@ -284,9 +295,13 @@ class Store(Leases):
         acks.done = True
 
     def _ack_each(self, tx: Tx, keys: Sequence[Key], ending: Ending, acks: Acks) -> Released:
-        plain = self.dialect.ack_many(tx, keys, ending)
-        left = [key for key in keys if key.seq not in plain]
-        ended = {key.seq: job for key in left if (job := self.dialect.end_held(tx, key, ending)) is not None}
+        plain = self.dialect.ack_many(tx, keys, ending, acks.own)
+        ended = {}
+        for key in keys:
+            if key.seq not in plain:
+                job = self.dialect.end_held(tx, key, acks.own.get(key.seq, ending))
+                if job is not None:
+                    ended[key.seq] = job
         acks.ended = plain | set(ended)
         return self._tell(tx, list(ended.values()))
 

@@ -151,11 +151,47 @@ class Timing(Statements):
         """Forget consumers."""
         return delete(self.t.consumer).where(among(self.t.consumer.c.id, "ids"))
 
+    # jobs acked before their outcome
+
+    @statement
+    def mark_running(self) -> Executable:
+        """Held jobs were acked before their outcome is known: they are never to be handed out again."""
+        j = self.t.job
+        return update(j).where(self._all_held()).values(flags=with_flag(j, Flag.RUNNING))
+
+    @statement
+    def holders_of_running(self) -> Executable:
+        """Which of some consumers hold such jobs."""
+        j = self.t.job.c
+        theirs = and_(among(j.consumer_id, "ids"), has_flag(Flag.RUNNING))
+        return select(j.consumer_id).where(theirs).distinct()
+
+    @statement
+    def pass_running(self) -> Executable:
+        """Let such jobs stand under another lease."""
+        j = self.t.job
+        theirs = and_(j.c.consumer_id == bindparam("p_from"), has_flag(Flag.RUNNING))
+        return update(j).where(theirs).values(consumer_id=bindparam("p_consumer"))
+
+    @statement
+    def orphans_of(self) -> Executable:
+        """Who holds those that a consumer was thought to have left behind."""
+        c = self.t.consumer.c
+        mine = and_(c.kind == literal_column(str(ConsumerKind.ORPHANS)), c.name == bindparam("p_name"))
+        return select(c.id).where(mine)
+
+    @statement
+    def take_running_of(self) -> Executable:
+        """Take such jobs, whose outcome nobody will tell any more."""
+        j = self.t.job
+        return delete(j).where(among(j.c.consumer_id, "ids"), has_flag(Flag.RUNNING)).returning(*self.moved(j))
+
     @statement
     def take_exhausted(self) -> Executable:
         """Take the jobs of dead consumers whose attempts are used up."""
         j = self.t.job
-        spent = and_(j.c.max_attempts > literal_column("0"), j.c.attempt >= j.c.max_attempts)
+        used = and_(j.c.max_attempts > literal_column("0"), j.c.attempt >= j.c.max_attempts)
+        spent = and_(used, ~has_flag(Flag.RUNNING))
         return delete(j).where(among(j.c.consumer_id, "ids"), spent).returning(*self.moved(j))
 
     @statement
@@ -163,7 +199,8 @@ class Timing(Statements):
         """Make the jobs of dead consumers ready again; their tokens stay good until they are handed out again."""
         j = self.t.job
         free = {"consumer_id": None, "flags": with_flag(j, Flag.REDELIVERED)}
-        return update(j).where(among(j.c.consumer_id, "ids")).values(free).returning(j.c.queue_id)
+        theirs = and_(among(j.c.consumer_id, "ids"), ~has_flag(Flag.RUNNING))
+        return update(j).where(theirs).values(free).returning(j.c.queue_id)
 
     @statement
     def prunable(self) -> Executable:
@@ -174,6 +211,11 @@ class Timing(Statements):
         needed = and_(has_flag(Flag.HAS_DEPENDENTS), exists().where(e.dep_id == d.job_id, or_(ready, waits)))
         old = select(d.job_id).where(d.keep_until < now(), ~needed).order_by(d.keep_until)
         return old.limit(bindparam("p_limit", type_=_I)).with_for_update(skip_locked=True, of=self.t.done)
+
+    @statement
+    def drop_old_memos(self) -> Executable:
+        """Forget memos that are out of time."""
+        return delete(self.t.memo).where(self.t.memo.c.keep_until < now())
 
     @statement
     def drop_done(self) -> Executable:

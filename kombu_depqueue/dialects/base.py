@@ -19,7 +19,10 @@ from kombu_depqueue.schema import tables
 from kombu_depqueue.settings import Settings
 from kombu_depqueue.sql import Prepared
 
-__all__ = ["Dialect", "Failure", "Tx"]
+__all__ = ["RESULTS", "Dialect", "Failure", "Tx"]
+
+RESULTS = 0
+"""The number under which those listen who wait for the ends of jobs; no queue has it."""
 
 
 class Failure(enum.Enum):
@@ -71,6 +74,8 @@ class Dialect(Steps):
     """One kind of database, with the connections to one of them."""
 
     name: ClassVar[str]
+    drivers: ClassVar[tuple[str, ...]]
+    """Drivers whose connections callers may bring along: ours, and its asynchronous sister."""
     steps_are_statements: ClassVar[bool] = False
     """claim, ack_one, ack_many and promote are one statement each, and `end_and_release` exists:
     they need no BEGIN, and acks try the fast path first."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from sqlalchemy.engine.interfaces import Dialect as SADialect
 from sqlalchemy.schema import CreateIndex, CreateSequence, CreateTable
 
 from kombu_depqueue.dialects import postgresql_sql
-from kombu_depqueue.dialects.base import Dialect, Failure, Tx
+from kombu_depqueue.dialects.base import RESULTS, Dialect, Failure, Tx
 from kombu_depqueue.dialects.steps import Claimed, Ending, Key, Released, Wanted, in_order
 
 __all__ = ["PostgreSQL"]
@@ -48,6 +49,7 @@ _FAILURES = {
     "40P01": Failure.RETRY,  # deadlock_detected
     "55P03": Failure.RETRY,  # lock_not_available
     "26000": Failure.RETRY,  # invalid_sql_statement_name: it is prepared anew
+    "53300": Failure.RETRY,  # too_many_connections
     "23505": Failure.TAKEN,
     "42P01": Failure.NO_TABLE,
     "3F000": Failure.NO_TABLE,  # schema missing
@@ -57,6 +59,9 @@ _FAILURES = {
     "25006": Failure.LOST,  # read only: we are on a former primary
 }
 
+_FULL = re.compile("too many clients|too many connections|connection slots are reserved")
+"""An error while connecting has no SQLSTATE, only a message (in other languages it is a lost connection)."""
+
 _COMMON = itemgetter(*(f"p_{name}" for name in postgresql_sql.COMMON))
 
 
@@ -64,6 +69,7 @@ class PostgreSQL(Dialect):
     """A schema in a PostgreSQL database, 14 or newer."""
 
     name: ClassVar[str] = "postgresql"
+    drivers: ClassVar[tuple[str, ...]] = ("psycopg", "psycopg_async")
     steps_are_statements: ClassVar[bool] = True
     rows_in_one: ClassVar[int] = 1000
     pipelines: ClassVar[bool] = True
@@ -74,7 +80,7 @@ class PostgreSQL(Dialect):
         self.pooled = not settings.prepared_statements
         """Behind a pooler in transaction mode: nothing may depend on the session."""
         super().__init__(settings, engine)
-        self.own = postgresql_sql.texts(self.tables, self.sql)
+        self.own = postgresql_sql.texts(self.tables, self.sql, f"{self._channel}{RESULTS}")
 
     def compiler_dialect(self) -> SADialect:
         """Differs: psycopg takes `%(name)s`."""
@@ -161,7 +167,7 @@ class PostgreSQL(Dialect):
         if state in _FAILURES:
             return _FAILURES[state]
         if isinstance(error, psycopg.OperationalError) and (state is None or state.startswith("08")):
-            return Failure.LOST
+            return Failure.RETRY if state is None and _FULL.search(str(error)) else Failure.LOST
         return Failure.OTHER
 
     def without_rows(self, error: BaseException) -> BaseException:
@@ -221,20 +227,20 @@ class PostgreSQL(Dialect):
     def ack_one(self, tx: Tx, key: Key, ending: Ending) -> bool:
         """Differs: one statement; a flag on the row says whether anybody depends on it."""
         values = {"queue": key.queue_id, "rank": key.rank, "seq": key.seq, "token": key.token}
-        tx.cursor.execute(self.own["ack_one"], {**values, "result": ending.result, "keep": ending.keep})
+        tx.cursor.execute(self.own["ack_one"], {**values, **_how(ending)})
         return bool(tx.cursor.fetchall())
 
-    def ack_many(self, tx: Tx, keys: Sequence[Key], ending: Ending) -> set[int]:
+    def ack_many(self, tx: Tx, keys: Sequence[Key], ending: Ending, own: Mapping[int, Ending]) -> set[int]:
         """Differs: one statement."""
-        tx.cursor.execute(self.own["ack_many"], {**_columns(keys), "keep": ending.keep})
+        tx.cursor.execute(self.own["ack_many_results" if own else "ack_many"], _ends(keys, ending, own))
         return {seq for (seq,) in tx.cursor.fetchall()}
 
     def ack_and_claim(
-        self, tx: Tx, keys: Sequence[Key], ending: Ending, wanted: Wanted
+        self, tx: Tx, keys: Sequence[Key], ending: Ending, own: Mapping[int, Ending], wanted: Wanted
     ) -> tuple[set[int], list[Claimed]]:
         """Differs: rows that were acked have no queue."""
-        values = {**_columns(keys), "keep": ending.keep, **_wanted(wanted)}
-        tx.cursor.execute(self.own["ack_and_claim_lanes" if wanted.lanes else "ack_and_claim"], values)
+        name = f"ack{'_results' if own else ''}_and_claim{'_lanes' if wanted.lanes else ''}"
+        tx.cursor.execute(self.own[name], {**_ends(keys, ending, own), **_wanted(wanted)})
         rows = tx.cursor.fetchall()
         return {row[2] for row in rows if row[0] is None}, in_order([row for row in rows if row[0] is not None])
 
@@ -247,7 +253,7 @@ class PostgreSQL(Dialect):
         an enqueue that the first had to wait for. As one statement 859 of 1,600 jobs were stranded.
         """
         ended, told = tx.connection.cursor(), tx.cursor
-        ended.execute(self.own["end_flagged"], {**_columns(keys), "result": ending.result, "keep": ending.keep})
+        ended.execute(self.own["end_flagged"], {**_columns(keys), **_how(ending)})
         told.execute(self.own["release"], {"notes": list(notes), "limit": limit, "keep": ending.keep})
         return lambda: ({seq for (seq,) in ended.fetchall()}, _released(told.fetchall()))
 
@@ -264,6 +270,10 @@ class PostgreSQL(Dialect):
         return [queue for (queue,) in tx.cursor.fetchall()]
 
     # waking up
+
+    def tell_watchers(self, tx: Tx) -> None:
+        """Differs: NOTIFY."""
+        tx.cursor.execute(self.own["tell_watchers"])
 
     def hint(self, tx: Tx, queues: Sequence[int]) -> None:
         """Differs: NOTIFY, empty, only if somebody waits: in every publish it would cost a factor of 2.6-5.5."""
@@ -293,14 +303,29 @@ class PostgreSQL(Dialect):
         return any(True for _ in connection.notifies(timeout=0))
 
 
-def _array(numbers: Iterable[int]) -> str:
-    """An array of integers as PostgreSQL writes it: psycopg takes ten times as long for a list."""
+def _array(numbers: Iterable[float]) -> str:
+    """An array of numbers as PostgreSQL writes it: psycopg takes ten times as long for a list."""
     return f"{{{','.join(map(str, numbers))}}}"
 
 
 def _columns(keys: Sequence[Key]) -> dict[str, str]:
     names = ("held_queues", "held_ranks", "held_seqs", "held_tokens")
     return {name: _array(column) for name, column in zip(names, zip(*keys, strict=True), strict=True)}
+
+
+def _how(ending: Ending) -> dict[str, Any]:
+    return {"result": ending.result, "meta": ending.meta, "keep": ending.keep}
+
+
+def _ends(keys: Sequence[Key], ending: Ending, own: Mapping[int, Ending]) -> dict[str, Any]:
+    """The keys of held jobs, and how they end."""
+    if not own:
+        return {**_columns(keys), "keep": ending.keep}
+    from kombu_depqueue.dialects.lean import bytea_array
+
+    ends = [own.get(key.seq, ending) for key in keys]
+    results, metas = bytea_array([e.result for e in ends]), bytea_array([e.meta for e in ends])
+    return {**_columns(keys), "keeps": _array([e.keep for e in ends]), "results": results, "metas": metas}
 
 
 def _wanted(wanted: Wanted) -> dict[str, Any]:

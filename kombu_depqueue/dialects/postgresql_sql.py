@@ -20,7 +20,9 @@ __all__ = ["COMMON", "texts"]
 COMMON = ("attempt", "max_attempts", "flags", "run_at", "expires_in")
 """What rows inserted in one statement have in common."""
 
-_DONE = "job_id, queue_id, status, flags, attempt, created_at, started_at, finished_at, keep_until, reason, result"
+_DONE = (
+    "job_id, queue_id, status, flags, attempt, created_at, started_at, finished_at, keep_until, reason, result, meta"
+)
 # A job that Celery published again in the very moment of its end has an end record already: the newer counts.
 _NEWER = "ON CONFLICT (job_id) DO UPDATE SET " + ", ".join(
     f"{name} = excluded.{name}" for name in _DONE.split(", ") if name != "job_id"
@@ -37,6 +39,10 @@ _NIL = "'00000000-0000-0000-0000-000000000000'::uuid"
 _ANEW = "ON CONFLICT (dep_id) DO UPDATE SET status = excluded.status, after_id = excluded.after_id"
 _LEASE = """consumer_id = %(consumer)s, lease_token = %(token)s, attempt = attempt + 1,
   claimed_at = statement_timestamp()"""
+
+# Those who wait for the end of a job have flagged it: nobody else's end costs a NOTIFY.
+_TOLD = f"""told AS (SELECT pg_notify({{results}}, '') FROM gone WHERE flags & {Flag.WATCHED} <> 0 LIMIT 1)"""
+_HEARD = "WHERE (SELECT count(*) FROM told) >= 0"
 
 # The primary key is the claim order of a queue; NO KEY UPDATE is the weakest lock that excludes other claims.
 CLAIM = f"""
@@ -63,9 +69,11 @@ WITH gone AS (
     AND lease_token = %(token)s AND flags & {Flag.HAS_DEPENDENTS} = 0 RETURNING *),
 kept AS (
   INSERT INTO {{done}} ({_DONE})
-  SELECT job_id, queue_id, 1, flags, attempt, created_at, claimed_at, {_NOW_KEEP}, NULL, %(result)s::bytea
-  FROM gone WHERE job_id IS NOT NULL {_NEWER})
-SELECT seq FROM gone"""
+  SELECT job_id, queue_id, 1, flags, attempt, created_at, claimed_at, {_NOW_KEEP}, NULL, %(result)s::bytea,
+    %(meta)s::bytea
+  FROM gone WHERE job_id IS NOT NULL {_NEWER}),
+{_TOLD}
+SELECT seq FROM gone {_HEARD}"""
 
 _KEYED = """ctid = ANY (ARRAY(
     SELECT j.ctid FROM unnest(
@@ -79,19 +87,29 @@ WITH gone AS (DELETE FROM {{job}} WHERE {_KEYED} AND flags & {Flag.HAS_DEPENDENT
     RETURNING seq, job_id, queue_id, flags, attempt, created_at, claimed_at),
 kept AS (
   INSERT INTO {{done}} ({_DONE})
-  SELECT job_id, queue_id, 1, flags, attempt, created_at, claimed_at, {_NOW_KEEP}, NULL, NULL
-  FROM gone WHERE job_id IS NOT NULL {_NEWER})"""
+  SELECT job_id, queue_id, 1, flags, attempt, created_at, claimed_at, {_NOW_KEEP}, NULL, NULL, NULL
+  FROM gone WHERE job_id IS NOT NULL {_NEWER}),
+{_TOLD}"""
 
-ACK_MANY = f"""{_ACKED}
-SELECT seq FROM gone"""
+# With a result for each; the arrays are in the order of the keys, and short.
+_NTH = "[array_position(%(held_seqs)s::bigint[], seq)]"
+_WITH_RESULTS = _ACKED.replace(
+    f"{_NOW_KEEP}, NULL, NULL, NULL",
+    f"""statement_timestamp(),
+    statement_timestamp() + make_interval(secs => (%(keeps)s::float8[]){_NTH}), NULL,
+    (%(results)s::bytea[]){_NTH}, (%(metas)s::bytea[]){_NTH}""",
+)
+
+ACK_MANY, ACK_MANY_RESULTS = (f"{acked}\nSELECT seq FROM gone {_HEARD}" for acked in (_ACKED, _WITH_RESULTS))
 
 # What is acked may be ready in the snapshot that both see: its lease has expired, and nobody was given it yet.
 _NOT_ACKED = """consumer_id IS NULL
       AND (lease_token IS NULL OR lease_token <> ALL (%(held_tokens)s::bigint[]))"""
 _AND_CLAIM = f"""
-SELECT * FROM taken UNION ALL SELECT {_ONLY_SEQ} FROM gone"""
-ACK_AND_CLAIM, ACK_AND_CLAIM_LANES = (
-    f"{_ACKED},\ntaken AS ({claim.replace('consumer_id IS NULL', _NOT_ACKED)}){_AND_CLAIM}"
+SELECT * FROM taken UNION ALL SELECT {_ONLY_SEQ} FROM gone {_HEARD}"""
+ACK_AND_CLAIM, ACK_AND_CLAIM_LANES, ACK_RESULTS_AND_CLAIM, ACK_RESULTS_AND_CLAIM_LANES = (
+    f"{acked},\ntaken AS ({claim.replace('consumer_id IS NULL', _NOT_ACKED)}){_AND_CLAIM}"
+    for acked in (_ACKED, _WITH_RESULTS)
     for claim in (CLAIM, CLAIM_LANES)
 )
 
@@ -101,12 +119,14 @@ WITH gone AS (DELETE FROM {{job}} WHERE {_KEYED}
     RETURNING seq, job_id, queue_id, flags, attempt, created_at, claimed_at),
 kept AS (
   INSERT INTO {{done}} ({_DONE})
-  SELECT job_id, queue_id, 1, flags, attempt, created_at, claimed_at, {_NOW_KEEP}, NULL, %(result)s::bytea
+  SELECT job_id, queue_id, 1, flags, attempt, created_at, claimed_at, {_NOW_KEEP}, NULL, %(result)s::bytea,
+    %(meta)s::bytea
   FROM gone WHERE job_id IS NOT NULL {_NEWER}),
+{_TOLD},
 note AS (
   INSERT INTO {{release}} (dep_id, status, after_id)
   SELECT job_id, 1, {_NIL} FROM gone WHERE flags & {Flag.HAS_DEPENDENTS} <> 0 {_ANEW})
-SELECT seq FROM gone"""
+SELECT seq FROM gone {_HEARD}"""
 
 RELEASE = f"""
 WITH note AS MATERIALIZED (
@@ -147,7 +167,7 @@ ready AS (
 ended AS (
   INSERT INTO {{done}} ({_DONE})
   SELECT job_id, queue_id, 3, flags, attempt, created_at, claimed_at, {_NOW_KEEP},
-    'dependency ' || dep_id || (ARRAY[' succeeded', ' failed', ' canceled', ' expired'])[status], NULL
+    'dependency ' || dep_id || (ARRAY[' succeeded', ' failed', ' canceled', ' expired'])[status], NULL, NULL
   FROM canceled {_NEWER}),
 body AS (
   INSERT INTO {{ended_body}} (job_id, rank, max_attempts, envelope, body)
@@ -156,13 +176,15 @@ body AS (
 further AS (
   INSERT INTO {{release}} (dep_id, status, after_id)
   SELECT job_id, 3, {_NIL} FROM canceled WHERE flags & {Flag.HAS_DEPENDENTS} <> 0 {_ANEW} RETURNING dep_id),
+heard AS (SELECT pg_notify({{results}}, '') FROM canceled WHERE flags & {Flag.WATCHED} <> 0 LIMIT 1),
 told AS (
   DELETE FROM {{release}} r USING note, seen WHERE r.dep_id = note.dep_id
     AND (NOT seen.cut OR r.dep_id < (SELECT dep_id FROM last)) RETURNING r.dep_id),
 advanced AS (
   UPDATE {{release}} r SET after_id = last.job_id FROM last, seen WHERE seen.cut AND r.dep_id = last.dep_id)
 SELECT ARRAY(SELECT queue_id FROM ready UNION SELECT queue_id FROM delayed),
-  ARRAY(SELECT dep_id FROM further UNION ALL SELECT dep_id FROM note WHERE dep_id NOT IN (SELECT dep_id FROM told))"""
+  ARRAY(SELECT dep_id FROM further UNION ALL SELECT dep_id FROM note WHERE dep_id NOT IN (SELECT dep_id FROM told))
+WHERE (SELECT count(*) FROM heard) >= 0"""
 
 PROMOTE = """
 WITH due AS (
@@ -175,6 +197,8 @@ ON CONFLICT DO NOTHING RETURNING queue_id"""
 HINT = """
 SELECT pg_notify(%(prefix)s::text || q, '') FROM unnest(%(queues)s::int[]) AS u(q)
 WHERE EXISTS (SELECT 1 FROM {consumer} WHERE waiting)"""
+
+TELL_WATCHERS = "SELECT pg_notify({results}, '')"
 
 # A pid is used again, so the time belongs to it; NULL: the session of a role that we may not look at.
 # After a restart nobody's session is left: its processes need time to come back.
@@ -216,12 +240,16 @@ ADD_JOBS_SOON = f"""{ADD_JOBS}
 WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'"""
 
 
-def texts(t: Tables, sql: Statements) -> dict[str, str]:
-    """The statements for one schema; names come from validated options, and are quoted where they must be."""
+def texts(t: Tables, sql: Statements, channel: str) -> dict[str, str]:
+    """The statements for one schema; names come from validated options, and are quoted where they must be.
+
+    `channel`: that of NOTIFY for ends of jobs.
+    """
     quote = sql.dialect.identifier_preparer.format_table
     found: dict[str, Any] = {n: quote(v) for n, v in vars(t).items() if isinstance(v, Table)}
     found["columns"] = ", ".join(StoredJob._fields)
     found["add_job"] = sql.add_job.sql
+    found["results"] = f"'{channel}'"
     templates = {
         "claim": CLAIM,
         "claim_lanes": CLAIM_LANES,
@@ -229,6 +257,10 @@ def texts(t: Tables, sql: Statements) -> dict[str, str]:
         "ack_and_claim_lanes": ACK_AND_CLAIM_LANES,
         "ack_one": ACK_ONE,
         "ack_many": ACK_MANY,
+        "ack_many_results": ACK_MANY_RESULTS,
+        "ack_results_and_claim": ACK_RESULTS_AND_CLAIM,
+        "ack_results_and_claim_lanes": ACK_RESULTS_AND_CLAIM_LANES,
+        "tell_watchers": TELL_WATCHERS,
         "end_flagged": END_FLAGGED,
         "release": RELEASE,
         "promote": PROMOTE,

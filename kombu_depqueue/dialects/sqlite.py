@@ -9,7 +9,7 @@ which is fair (3 to 4 at worst) and lets a deadline hold.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, ClassVar
@@ -33,6 +33,7 @@ class SQLite(Dialect):
     """An SQLite file in WAL mode."""
 
     name: ClassVar[str] = "sqlite"
+    drivers: ClassVar[tuple[str, ...]] = ("pysqlite", "aiosqlite")
     one_writer: ClassVar[bool] = True
     has_change_counter: ClassVar[bool] = True
     creates_by_default: ClassVar[bool] = True
@@ -110,10 +111,11 @@ class SQLite(Dialect):
             return Failure.NO_TABLE
         return Failure.OTHER
 
-    def ack_many(self, tx: Tx, keys: Sequence[Key], ending: Ending) -> set[int]:
+    def ack_many(self, tx: Tx, keys: Sequence[Key], ending: Ending, own: Mapping[int, Ending]) -> set[int]:
         """Differs: two statements for each claim that they came from; nobody else writes between them."""
         ended: set[int] = set()
-        for token, held in groupby(sorted(keys, key=_TOKEN), _TOKEN):
+        alike = sorted((key for key in keys if key.seq not in own), key=_TOKEN)
+        for token, held in groupby(alike, _TOKEN):
             mine = {"p_token": token, "seqs": [key.seq for key in held]}
             tx.run(self.sql.keep_plain, **mine, p_keep=ending.keep, p_result=ending.result)
             ended.update(seq for (seq,) in tx.all(self.sql.drop_plain, **mine))

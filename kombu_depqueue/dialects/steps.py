@@ -89,6 +89,8 @@ class Ending(NamedTuple):
     keep: float
     letter: str | None = None
     """Why, for their queue's dead-letter exchange, if it has one; None: it is none of its business."""
+    meta: bytes | None = None
+    """What the worker says beside the result."""
 
 
 class Released(NamedTuple):
@@ -142,12 +144,15 @@ class Steps:
         """End a held job nobody depends on. False: not held, or somebody depends on it: see `end_held`."""
         raise NotImplementedError  # only where `steps_are_statements`
 
-    def ack_many(self, tx: Tx, keys: Sequence[Key], ending: Ending) -> set[int]:
-        """End held jobs that nobody depends on, where that is cheaper than `end_held` for each; returns which."""
+    def ack_many(self, tx: Tx, keys: Sequence[Key], ending: Ending, own: Mapping[int, Ending]) -> set[int]:
+        """End held jobs that nobody depends on, where that is cheaper than `end_held` for each; returns which.
+
+        `own`: by order number, the endings (as succeeded) of those that end otherwise than `ending`.
+        """
         return set()
 
     def ack_and_claim(
-        self, tx: Tx, keys: Sequence[Key], ending: Ending, wanted: Wanted
+        self, tx: Tx, keys: Sequence[Key], ending: Ending, own: Mapping[int, Ending], wanted: Wanted
     ) -> tuple[set[int], list[Claimed]]:
         """`ack_many` and `claim` in one statement."""
         raise NotImplementedError  # only where `steps_are_statements`
@@ -178,7 +183,12 @@ class Steps:
         # A job that ended before, and was published again since, may have left a note.
         tx.many(self.sql.drop_release, [{"p_dep_id": i} for i in told])
         tx.many(self.sql.add_release, [{"p_dep_id": i, **nil} for i in told])
+        if any(j.flags & Flag.WATCHED for j in tracked):
+            self.tell_watchers(tx)
         return told
+
+    def tell_watchers(self, tx: Tx) -> None:
+        """Wake those who wait for the ends of jobs (where commits are not seen anyway)."""
 
     # release
 
@@ -278,6 +288,7 @@ def _done(job: StoredJob, ending: Ending) -> dict[str, Any]:
         "p_started_at": job.claimed_at,
         "p_reason": ending.reason,
         "p_result": ending.result,
+        "p_meta": job.meta if ending.meta is None and ending.status == STATUS[JobState.FAILED] else ending.meta,
         "p_keep": ending.keep,
     }
 

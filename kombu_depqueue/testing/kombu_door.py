@@ -17,10 +17,10 @@ from kombu.connection import Connection
 from sqlalchemy import Engine
 
 from kombu_depqueue import JobMessage, JobQueue
+from kombu_depqueue.enlisting import enlist, enlisted
 from kombu_depqueue.entry import check_duration, check_integer, entry_of
 from kombu_depqueue.errors import Empty
 from kombu_depqueue.job import Dependency
-from kombu_depqueue.queue import enlist, enlisted
 from kombu_depqueue.reservation import Reservation
 
 __all__ = ["KombuDoor"]
@@ -44,11 +44,21 @@ class KombuDoor(JobQueue):
         """This thread's connection."""
         mine = os.getpid(), threading.get_ident()
         if mine not in self._opened:
+            self._release_ended()
             connect: Any = Connection
             self._opened[mine] = connect(
                 self._broker, transport_options={**self._broker_options, "prefetch_limit": 100_000}
             )
         return self._opened[mine]
+
+    def _release_ended(self) -> None:
+        """Tests make many threads: the server has room for a hundred connections."""
+        alive = {thread.ident for thread in threading.enumerate()}
+        for process, thread in list(self._opened):
+            if process == os.getpid() and thread not in alive:
+                ended = self._opened.pop((process, thread), None)
+                if ended is not None:
+                    ended.release()
 
     def close(self) -> None:
         for (process, _), connection in list(self._opened.items()):

@@ -12,23 +12,28 @@ import logging
 import os
 import sys
 import threading
+import weakref
 from typing import Any
+from uuid import UUID
 
 from kombu.exceptions import ChannelError
 from kombu.exceptions import ConnectionError as KombuConnectionError
 from kombu.transport import base
 
-from kombu_depqueue import __version__
-from kombu_depqueue.dialects.steps import Claimed
+from kombu_depqueue import __version__, plugins
+from kombu_depqueue.dialects.steps import Claimed, Ending, Key
 from kombu_depqueue.errors import DepQueueError, QueueClosed, SchemaError, StorageError
 from kombu_depqueue.messages import MessageQueue
+from kombu_depqueue.reservation import key_of
 from kombu_depqueue.transport import channel
 from kombu_depqueue.transport.address import address_of, normalise, safe_uri
 from kombu_depqueue.transport.delivery import Deliveries
 
-__all__ = ["Transport"]
+__all__ = ["Transport", "conclude", "queue_here"]
 
 logger = logging.getLogger("kombu_depqueue")
+
+_transports: weakref.WeakSet[Transport] = weakref.WeakSet()
 
 PREFETCH_LIMIT = 256
 """Messages fetched ahead at most, for consumers without a prefetch count."""
@@ -65,6 +70,7 @@ class Transport(base.Transport):
         self._hub: Any = None
         self.channels: list[channel.Channel] = []
         self.connected = False
+        _transports.add(self)
         _join_mingle()
 
     # the connection
@@ -125,6 +131,25 @@ class Transport(base.Transport):
             self.queue.ack_messages([claimed])
         else:
             self._deliveries.ack(claimed, hurry=hurry)
+
+    def take_told(self, claimed: Claimed) -> Ending | None:
+        """The outcome that was told of a message not acked yet."""
+        return None if self._deliveries is None else self._deliveries.take_told(claimed)
+
+    def conclude(self, key: Key, job_id: UUID, ending: Ending) -> bool:
+        """Tell the outcome of a message consumed here, together with acks; False: it was consumed elsewhere."""
+        if self._deliveries is None or self.in_child:
+            return False
+        for one in list(self.channels):
+            held = one.holds(key.seq, key.token)
+            if held is not None:
+                self._deliveries.conclude(held, ending, acked=False)
+                return True
+        if key.queue_id not in self._deliveries.numbers():
+            return False
+        known = Claimed(*key, 0, 0, 0, job_id, None, False, None, b"")
+        self._deliveries.conclude(known, ending, acked=True)
+        return True
 
     def verify_connection(self, connection: Any) -> bool:
         """Whether the connection was not closed; Kombu asks at each publish."""
@@ -245,6 +270,23 @@ class Transport(base.Transport):
         return {"hostname": "depqueue://", "port": None}
 
 
+def conclude(token: str, job_id: UUID, ending: Ending) -> bool:
+    """Tell the outcome of a message that this process consumes, in the batch of its next acks.
+
+    False: no connection of this process consumes it (it was forked off the one that does).
+    """
+    key = key_of(token)
+    return any(one.conclude(key, job_id, ending) for one in list(_transports))
+
+
+def queue_here() -> MessageQueue | None:
+    """The queue of a connection that this process, or the one it was forked off, consumes from."""
+    for one in list(_transports):
+        if one._deliveries is not None and one._queue is not None:
+            return one._queue
+    return None
+
+
 class Management(base.Management):
     """The management interface."""
 
@@ -263,3 +305,7 @@ def _join_mingle() -> None:
     transports = getattr(getattr(module, "Mingle", None), "compatible_transports", None)
     if isinstance(transports, set):
         transports.add(Transport.driver_type)
+
+
+if "celery" in sys.modules:
+    plugins.load()

@@ -15,6 +15,7 @@ from kombu.utils.uuid import uuid
 from kombu_depqueue.dialects.steps import Claimed
 from kombu_depqueue.entry import Entry, check_name
 from kombu_depqueue.exchanges import Binding
+from kombu_depqueue.plugins import plugin
 from kombu_depqueue.transport import codec
 from kombu_depqueue.transport.codec import entry_for
 from kombu_depqueue.transport.declarations import Declarations, not_found
@@ -54,6 +55,8 @@ class Channel(Declarations):
         self._tags = count(1)
         self._consumers: dict[str, Consumer] = {}
         self._unacked: OrderedDict[int, Claimed] = OrderedDict()
+        self._owing: set[int] = set()
+        """Delivery tags of messages whose ack says only that they were taken."""
         self._unheard: dict[tuple[str, str], float] = {}
 
     # publish
@@ -83,6 +86,10 @@ class Channel(Declarations):
         self, message: dict[str, Any], exchange: str = "", routing_key: str = "", mandatory: bool = False, **kwargs: Any
     ) -> None:
         """Publish; when it returns, the message is committed (or in the caller's transaction)."""
+        if exchange and exchange.endswith(".pidbox"):
+            knows = plugin()
+            if knows is not None:
+                knows.controls(self._queue, message)
         self.insert(*self.entries(message, exchange or "", routing_key or "", mandatory=mandatory))
 
     def insert(self, entries: Sequence[Entry], bounded: Iterable[Binding]) -> None:
@@ -217,12 +224,15 @@ class Channel(Declarations):
         claimed = self._queue.claim([number], 1)
         if not claimed:
             return None
+        one = codec.joined(self._queue, claimed[0])
+        if one is None:
+            return self.basic_get(queue, no_ack)
         tag = next(self._tags)
         if no_ack:
-            self._queue.ack_messages(claimed)
+            self._queue.ack_messages([one])
         else:
-            self._unacked[tag] = claimed[0]
-        return codec.Message(claimed[0], self, tag, None, stored)
+            self._unacked[tag] = one
+        return codec.Message(one, self, tag, None, stored)
 
     def message_to_python(self, raw_message: Any) -> Any:
         """Messages arrive decoded."""
@@ -241,10 +251,23 @@ class Channel(Declarations):
         """Acknowledge a message (soon: acks travel in batches; what is not acked comes again)."""
         if self.connection is None or self.connection.in_child:
             return
+        owing = delivery_tag in self._owing
+        self._owing.discard(delivery_tag)
         for claimed in self._pop(delivery_tag, multiple):
             self.acks, self.acked_at = self.acks + 1, time.monotonic()
+            if owing and not self.connection.deliveries.is_told(claimed):
+                self.connection.deliveries.run_on(claimed)
+                continue
             hurry = self.prefetch_count > 0 and self.has_room(self.credit(self.prefetch_count + self.reserve))
             self.connection.ack(claimed, hurry=hurry)
+
+    def owe(self, delivery_tag: int) -> None:
+        """Somebody tells later what came of the message (`Transport.conclude`); its ack says nothing of that."""
+        self._owing.add(delivery_tag)
+
+    def holds(self, seq: int, token: int) -> Claimed | None:
+        """The message, if it was delivered and neither acked nor rejected."""
+        return next((c for c in list(self._unacked.values()) if c.seq == seq and c.token == token), None)
 
     def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:
         """Refuse a message: back to its place at once, or dead."""
@@ -252,11 +275,13 @@ class Channel(Declarations):
         if held is None:
             return
         try:
+            told = self.connection.take_told(held)
             if requeue:
                 self._give_back([held])
             else:
-                self._queue.reject(held)
+                self._queue.reject(held, told=told)
         finally:  # only now: else a later message would be fetched in its stead
+            self._owing.discard(delivery_tag)
             self._unacked.pop(delivery_tag, None)
             self._may_have_more()
 

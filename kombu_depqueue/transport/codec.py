@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -12,16 +12,27 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from kombu.message import Message as BaseMessage
 from kombu.utils.json import dumps, loads
 
-from kombu_depqueue.dialects.steps import Claimed
-from kombu_depqueue.entry import JSON, Entry, check_moment, policy_mask
+from kombu_depqueue.dialects.steps import Claimed, Key
+from kombu_depqueue.entry import JSON, MAX_DEPENDENCIES, Entry, check_moment, policy_mask
 from kombu_depqueue.errors import InvalidJob
 from kombu_depqueue.exchanges import Binding
-from kombu_depqueue.job import OnUnmet, new_job_id
+from kombu_depqueue.job import Dependency, OnUnmet, new_job_id
+from kombu_depqueue.messages import MessageQueue
+from kombu_depqueue.plugins import plugin
+from kombu_depqueue.reservation import token_text
 from kombu_depqueue.schema import Flag
 from kombu_depqueue.settings import Settings
 from kombu_depqueue.transport.arguments import milliseconds
 
-__all__ = ["Message", "entry_for", "is_celery_task", "job_id_for", "text_id"]
+__all__ = ["Message", "entry_for", "is_celery_task", "job_id_for", "joined", "text_id"]
+
+
+PROMISED, JOINS, AWAITED = "x-depqueue-promised", "x-depqueue-joins", "x-depqueue-awaited"
+"""Properties with which Celery's chord is published: its body's dependencies are not there yet; their results
+are to be put in when it is delivered; of a header task: something depends on it."""
+_IN_HEADERS = frozenset(("depends_on", "dependency_policy", "on_unmet"))
+_NOT_KEPT = _IN_HEADERS | {"delivery_tag", PROMISED, JOINS, AWAITED}
+"""Properties that are for the publication alone."""
 
 
 def text_id(text: str) -> UUID:
@@ -55,7 +66,10 @@ def entry_for(message: Mapping[str, Any], target: Binding, *, broadcast: bool, s
     job_id, supersedes = (None, False) if broadcast else job_id_for(headers)
     fresh = not headers.get("x-job-id") or supersedes
     run_at, delay = _due(headers, properties)
-    edges, hold = ([], False) if broadcast else _dependencies(job_id, headers, settings)
+    asked = _Asked(headers, properties)
+    if "depends_on" in properties:
+        headers.pop("depends_on", None)  # the same, where brokers of other kinds would stumble over it
+    edges, hold = ([], False) if broadcast else _dependencies(job_id, asked, settings)
     limit = arguments.get("x-delivery-limit")
     return Entry(
         job_id=job_id,
@@ -72,13 +86,16 @@ def entry_for(message: Mapping[str, Any], target: Binding, *, broadcast: bool, s
         expires_in=_ttl(headers, properties, arguments),
         edges=edges,
         hold=hold,
+        promised=bool(asked.get(PROMISED)),
+        anew=bool(edges) and bool(asked.get(JOINS)),
+        flags=(Flag.JOINS if asked.get(JOINS) else 0) | (Flag.HAS_DEPENDENTS if asked.get(AWAITED) else 0),
         durable=not target.ephemeral,
         supersedes=supersedes,
     )
 
 
 def _envelope(message: Mapping[str, Any]) -> bytes:
-    kept = {k: v for k, v in message["properties"].items() if k != "delivery_tag"}
+    kept = {k: v for k, v in message["properties"].items() if k not in _NOT_KEPT}
     envelope = {
         "content_type": message["content-type"],
         "content_encoding": message["content-encoding"],
@@ -127,42 +144,78 @@ def _ttl(headers: Mapping[str, Any], properties: Mapping[str, Any], arguments: M
     return min((milliseconds(name, t) for name, t in given.items() if t is not None), default=None)
 
 
-def _dependencies(
-    job_id: UUID | None, headers: Mapping[str, Any], settings: Settings
-) -> tuple[list[tuple[UUID, int]], bool]:
+class _Asked:
+    """What is said of dependencies: as properties (`apply_async(depends_on=...)`), else as headers."""
+
+    def __init__(self, headers: Mapping[str, Any], properties: Mapping[str, Any]) -> None:
+        self._headers, self._properties = headers, properties
+
+    def get(self, name: str) -> Any:
+        if name in self._properties:
+            return self._properties[name]
+        return self._headers.get(name) if name in _IN_HEADERS else None
+
+
+def _dependencies(job_id: UUID | None, headers: _Asked, settings: Settings) -> tuple[list[tuple[UUID, int]], bool]:
     given = headers.get("depends_on")
     hold = (headers.get("on_unmet") or settings.on_unmet) == OnUnmet.HOLD.value
-    if not given:
+    if given is None:
         return [], hold
-    if isinstance(given, (str, Mapping)):
+    if isinstance(given, (str, Mapping, UUID, Dependency)) or hasattr(given, "id"):
         given = [given]
-    if not isinstance(given, Sequence):
+    if not isinstance(given, Iterable):
         raise InvalidJob("depends_on", f"a list of job ids is wanted, not {type(given).__name__}")
     default = headers.get("dependency_policy") or settings.dependency_policy
     edges: dict[UUID, int] = {}
     for one in given:
-        dep, policy = _dependency(one, default)
-        if dep == job_id:
-            raise InvalidJob("depends_on", f"job {job_id} cannot depend on itself")
-        edges.setdefault(dep, policy_mask(policy))
+        for dep, policy in _each(one, default):
+            if dep == job_id:
+                raise InvalidJob("depends_on", f"job {job_id} cannot depend on itself")
+            edges.setdefault(dep, policy_mask(policy))
+    if len(edges) > MAX_DEPENDENCIES:
+        raise InvalidJob("depends_on", f"more than {MAX_DEPENDENCIES:,} dependencies")
     return list(edges.items()), hold
 
 
-def _dependency(one: Any, default: Any) -> tuple[UUID, Any]:
-    if isinstance(one, Mapping):
-        one, default = one.get("id"), one.get("policy") or default
+def _each(one: Any, policy: Any) -> Iterator[tuple[UUID, Any]]:
+    """A dependency as it may be given: an id, a result object (a group's: each of its own), or one with a policy."""
+    if isinstance(one, Dependency):
+        one, policy = one.job_id, one.policy or policy
+    elif isinstance(one, Mapping):
+        one, policy = one.get("id") or getattr(one, "id", None), one.get("policy") or policy
     elif isinstance(one, (list, tuple)) and len(one) == 2:
-        one, default = one[0], one[1] or default
-    if isinstance(one, UUID):
-        one = str(one)
-    if not isinstance(one, str) or not one:
-        raise InvalidJob("depends_on", f"a job id is wanted, not {type(one).__name__}")
-    return text_id(one), default
+        one, policy = one[0], one[1] or policy
+    members = getattr(one, "results", None)
+    if members is not None and not isinstance(one, (str, UUID)):
+        for member in members:
+            yield from _each(member, policy)
+        return
+    found = one if isinstance(one, (str, UUID)) else getattr(one, "id", None)
+    if not isinstance(found, (str, UUID)) or not found:
+        raise InvalidJob("depends_on", f"a job id or result is wanted, not {type(one).__name__}")
+    yield text_id(str(found)), policy
 
 
 def _read(envelope: bytes) -> Any:
     # Kombu's reader asks each object whether it stands for a value of another type, and marks those so.
     return loads(envelope) if b"__type__" in envelope else json.loads(envelope)
+
+
+_CANNOT_JOIN = b'{"content_type": "application/x-needs-kombu-depqueue-celery"}'
+"""Rejected by whoever gets it: better than a chord's body without the results of its header."""
+
+
+def joined(queue: MessageQueue, claimed: Claimed) -> Claimed | None:
+    """A message with the results of its dependencies in it, if it asks for them; None: it was dealt with otherwise."""
+    if not claimed.flags & Flag.JOINS:
+        return claimed
+    knows = plugin()
+    if knows is None:
+        return claimed._replace(envelope=_CANNOT_JOIN)
+    whole = knows.join(queue, claimed)
+    if whole is None:
+        queue.settled([claimed])
+    return whole
 
 
 class Message(BaseMessage):
@@ -184,6 +237,9 @@ class Message(BaseMessage):
             delivery_count=claimed.attempt - 1,
             job_id=str(claimed.job_id) if claimed.job_id else None,
         )
+        if claimed.job_id and headers.get("task"):
+            # Celery hands the properties on to the process that runs the task, and may tell the outcome there.
+            info["lease_token"] = token_text(Key(claimed.queue_id, claimed.rank, claimed.seq, claimed.token))
         properties["delivery_info"] = info
         properties["delivery_tag"] = delivery_tag
         encoding = envelope.get("content_encoding") or "utf-8"

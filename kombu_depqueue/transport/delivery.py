@@ -19,9 +19,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from kombu_depqueue.dialects.steps import Claimed
+from kombu_depqueue.dialects.steps import STATUS, Claimed, Ending
 from kombu_depqueue.errors import DepQueueError, QueueClosed, StorageError
+from kombu_depqueue.job import JobState
 from kombu_depqueue.messages import MessageQueue
+from kombu_depqueue.transport.codec import joined
 
 __all__ = ["Consumer", "Deliveries"]
 
@@ -33,6 +35,7 @@ RESERVE = 0.05
 """Seconds without an ack after which what was fetched beyond the prefetch count goes back."""
 MOST = 100
 """Messages in one claim."""
+SUCCEEDED = STATUS[JobState.SUCCEEDED]
 CONTROL_EVERY = 0.05
 """Seconds between looks for control messages while tasks keep coming."""
 
@@ -63,6 +66,10 @@ class Deliveries:
         self._consumers: list[Consumer] = []
         self._ready: deque[tuple[Consumer, Claimed]] = deque()
         self._acks: deque[Claimed] = deque()
+        self._endings: dict[tuple[int, int], Ending] = {}
+        """How those end that come to something else than success without a result, by order number and token."""
+        self._running: deque[Claimed] = deque()
+        """Those that were acked before their outcome, which is told later."""
         self._arrived = threading.Condition()
         self._turn: dict[int, int] = {}
         self._thread: threading.Thread | None = None
@@ -157,6 +164,28 @@ class Deliveries:
             self._queue.interrupt()
         self._go_on()
 
+    def run_on(self, claimed: Claimed) -> None:
+        """Acked, and the outcome is owed: soon it is never to be handed out again."""
+        self._running.append(claimed)
+        if self._dozing or len(self._running) >= MOST // 4:
+            self._dozing = False
+            self._queue.interrupt()
+        self._go_on()
+
+    def conclude(self, claimed: Claimed, ending: Ending, *, acked: bool) -> None:
+        """Tell the outcome soon: now, if the message was `acked` before, else with its ack."""
+        self._endings[claimed.seq, claimed.token] = ending
+        if acked:
+            self.ack(claimed, hurry=False)
+
+    def is_told(self, claimed: Claimed) -> bool:
+        """Whether the outcome is known already, and waits for the ack."""
+        return (claimed.seq, claimed.token) in self._endings
+
+    def take_told(self, claimed: Claimed) -> Ending | None:
+        """The outcome that waits for the ack, which will not come."""
+        return self._endings.pop((claimed.seq, claimed.token), None)
+
     def credit_changed(self) -> None:
         """A consumer may have more."""
         self._queue.interrupt()
@@ -174,15 +203,52 @@ class Deliveries:
         todo = self._pop_acks()
         if todo:
             with self._kept(todo):
-                self._too_late(self._queue.ack_messages(todo))
+                self._too_late(self._queue.ack_messages(todo, self._own(todo)))
+            self._forget(todo)
+        return self._mark_running() or bool(todo)
+
+    def _mark_running(self) -> bool:
+        todo = [self._running.popleft() for _ in range(len(self._running))]
+        if todo:
+            try:
+                self._queue.run_on(todo)
+            except BaseException:
+                self._running.extendleft(reversed(todo))
+                raise
         return bool(todo)
+
+    def _own(self, todo: list[Claimed]) -> dict[int, Ending]:
+        if not self._endings:
+            return {}
+        return {c.seq: e for c in todo if (e := self._endings.get((c.seq, c.token))) is not None}
+
+    def _forget(self, todo: list[Claimed]) -> None:
+        if self._endings:
+            for claimed in todo:
+                self._endings.pop((claimed.seq, claimed.token), None)
 
     def _pop_acks(self) -> list[Claimed]:
         todo: list[Claimed] = []
         with contextlib.suppress(IndexError):
             while len(todo) < 1000:
                 todo.append(self._acks.popleft())
-        return todo
+        return self._without_failed(todo) if self._endings else todo
+
+    def _without_failed(self, todo: list[Claimed]) -> list[Claimed]:
+        """End those that have not succeeded, one by one."""
+        good = []
+        for position, claimed in enumerate(todo):
+            ending = self._endings.get((claimed.seq, claimed.token))
+            if ending is None or ending.status == SUCCEEDED:
+                good.append(claimed)
+                continue
+            try:
+                self._queue.conclude_held(claimed, ending)
+            except (StorageError, QueueClosed):
+                self._acks.extendleft(reversed([*good, *todo[position:]]))
+                raise
+            self._forget([claimed])
+        return good
 
     @contextlib.contextmanager
     def _kept(self, todo: list[Claimed]) -> Iterator[None]:
@@ -195,11 +261,13 @@ class Deliveries:
         except DepQueueError:
             for claimed in todo:
                 try:
-                    self._queue.ack_messages([claimed])
+                    self._queue.ack_messages([claimed], self._own([claimed]))
                 except (StorageError, QueueClosed):
                     self._acks.append(claimed)
                 except DepQueueError as error:
                     logger.error("job %s cannot be acked: %s", claimed.job_id, error)
+                else:
+                    self._forget([claimed])
             raise
 
     def _too_late(self, lost: list[Claimed]) -> None:
@@ -240,7 +308,7 @@ class Deliveries:
 
     def _patience(self) -> float | None:
         """How long to wait at most, without being woken."""
-        if self._acks or self._saving or time.monotonic() - self._fetched_at < LINGER:
+        if self._acks or self._running or self._saving or time.monotonic() - self._fetched_at < LINGER:
             self._dozing = False
             return LINGER
         if any(c.channel.surplus for c in list(self._consumers)):
@@ -308,10 +376,13 @@ class Deliveries:
         todo = self._pop_acks()
         if todo:
             with self._kept(todo):
-                lost, claimed = self._queue.ack_and_claim(todo, numbers, limit)
+                lost, claimed = self._queue.ack_and_claim(todo, numbers, limit, self._own(todo))
+            self._forget(todo)
             self._too_late(lost)
         else:
             claimed = self._queue.claim(numbers, limit)
+        if self._running:
+            self._mark_running()
         if not claimed:
             return bool(todo)
         if consumers[0].no_ack:
@@ -320,14 +391,23 @@ class Deliveries:
             except BaseException:
                 self._queue.unclaim(claimed)  # nobody has seen them, and they would be held for as long as we live
                 raise
+        ready = [one for each in claimed if (one := self._joined(each)) is not None]
         with self._arrived:
-            for one in claimed:
+            for one in ready:
                 consumer = self._next_consumer(consumers, one.queue_id)
                 consumer.channel.buffered += 1
                 self._ready.append((consumer, one))
             self._arrived.notify_all()
         self.signal()
         return True
+
+    def _joined(self, claimed: Claimed) -> Claimed | None:
+        try:
+            return joined(self._queue, claimed)
+        except Exception:
+            logger.exception("the results for job %s could not be had; it is tried again", claimed.job_id)
+            self._queue.unclaim([claimed])
+            return None
 
     def _next_consumer(self, consumers: list[Consumer], number: int) -> Consumer:
         mine = [c for c in consumers if c.number == number]
@@ -349,7 +429,7 @@ class Deliveries:
                 left = [c for who, c in self._ready if not who.no_ack]
                 self._ready.clear()
                 self._arrived.notify_all()
-            while self._acks:
+            while self._acks or self._running:
                 self.flush()
             self._returning += left
             self._return()

@@ -18,10 +18,8 @@ from kombu_depqueue.testing.fixtures import Database
 sys.path.insert(0, str(Path(__file__).parent))  # for this folder's own modules, in the workers too
 
 from transport_app import make_app
-from transport_helpers import broker_of
+from transport_helpers import MakeConnection, broker_of
 from transport_workers import Bench
-
-MakeConnection = Callable[..., Connection]
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own

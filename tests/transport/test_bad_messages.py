@@ -10,10 +10,9 @@ from uuid import uuid4
 
 import pytest
 from amqp.exceptions import ChannelError
-from conftest import MakeConnection
 from kombu import Connection, Consumer, Queue
 from sqlalchemy import Engine, MetaData
-from transport_helpers import Inbox, bind, contents, declare, depth, publish
+from transport_helpers import Inbox, MakeConnection, bind, contents, declare, depth, publish
 from transport_workers import Bench
 
 from kombu_depqueue.errors import DepQueueError, InvalidJob

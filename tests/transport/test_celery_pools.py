@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from celery import chain, chord, group, states
 from celery.exceptions import TaskRevokedError, TimeLimitExceeded
-from conftest import MakeConnection
+from transport_helpers import MakeConnection
 from transport_workers import Bench, labels
 
 from kombu_depqueue.testing.helpers import wait_until
@@ -48,7 +48,8 @@ def test_serializers_and_compression(pooled: Bench) -> None:
     assert pooled.send("add", 1, 2, compression="zlib").get(timeout=30) == 3
     refused = pooled.send("add", 1, 2, serializer="pickle")
     assert pooled.send("add", 1, 2).get(timeout=30) == 3
-    assert refused.state == states.PENDING  # the worker did not accept it, and went on
+    # The worker did not accept it, and went on: only results in the job.s own record tell of its death.
+    assert refused.state in (states.PENDING, states.FAILURE)
 
 
 def test_a_chain(pooled: Bench) -> None:

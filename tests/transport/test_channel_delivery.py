@@ -8,11 +8,10 @@ import time
 from typing import Any
 
 import pytest
-from conftest import MakeConnection
 from kombu import Connection, Consumer, Exchange, Queue
 from kombu.exceptions import MessageStateError
 from kombu.mixins import ConsumerMixin
-from transport_helpers import Inbox, bind, contents, declare, depth, publish
+from transport_helpers import Inbox, MakeConnection, bind, contents, declare, depth, publish
 
 from kombu_depqueue.errors import InvalidJob, StorageError
 from kombu_depqueue.testing.fixtures import RunProcess

@@ -8,9 +8,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from conftest import MakeConnection
 from sqlalchemy import Engine
-from transport_helpers import Inbox, bind, contents, declare, depth, publish
+from transport_helpers import Inbox, MakeConnection, bind, contents, declare, depth, publish
 
 from kombu_depqueue import Dependency, JobMessage, JobState, new_job_id
 from kombu_depqueue.errors import DepQueueError, Duplicate, Empty, InvalidJob, NotExist

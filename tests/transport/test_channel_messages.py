@@ -12,14 +12,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from conftest import MakeConnection
 from kombu import Connection, Consumer, Exchange, Queue, pools
 from kombu.compression import encoders
 from kombu.exceptions import ContentDisallowed
 from kombu.pools import Connections, Producers
 from sqlalchemy import Engine, MetaData, Table, select
 from sqlalchemy.orm import Session
-from transport_helpers import Inbox, bind, contents, declare, depth, publish
+from transport_helpers import Inbox, MakeConnection, bind, contents, declare, depth, publish
 
 from kombu_depqueue import enlist
 from kombu_depqueue.errors import DepQueueError, InvalidJob

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 from amqp.exceptions import ChannelError
-from conftest import MakeConnection
 from kombu import Exchange, Queue
-from transport_helpers import Inbox, bind, contents, declare, depth, publish
+from transport_helpers import Inbox, MakeConnection, bind, contents, declare, depth, publish
 
 from kombu_depqueue.testing.fixtures import MakeQueue, RunProcess
 from kombu_depqueue.testing.helpers import wait_until

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 from amqp.exceptions import ChannelError
-from conftest import MakeConnection
 from kombu import Exchange, Queue
-from transport_helpers import Inbox, bind, contents, declare, depth, publish
+from transport_helpers import Inbox, MakeConnection, bind, contents, declare, depth, publish
 
 from kombu_depqueue.errors import DepQueueError
 

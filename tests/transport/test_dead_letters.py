@@ -8,8 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from conftest import MakeConnection
-from transport_helpers import Inbox, bind, contents, declare, depth, publish
+from transport_helpers import Inbox, MakeConnection, bind, contents, declare, depth, publish
 
 from kombu_depqueue import Empty, JobMessage
 from kombu_depqueue.testing.fixtures import MakeQueue, RunProcess

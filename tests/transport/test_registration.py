@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeConnection
 from kombu import Connection
 from sqlalchemy import make_url
-from transport_helpers import broker_of, contents, declare, publish
+from transport_helpers import MakeConnection, broker_of, contents, declare, publish
 from transport_workers import Bench
 
 import kombu_depqueue

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kombu import Connection, Consumer, Message, Producer, Queue
+
+MakeConnection = Callable[..., Connection]
 
 ACCEPT = ["json", "pickle", "yaml", "msgpack", "application/data", "application/octet-stream", "text/plain"]
 

@@ -71,7 +71,7 @@ class Worker:
         self.bench, self.pool = bench, pool
         self.name = f"{name}@test"
         self.log = bench.folder / f"{name}-{time.monotonic_ns()}.log"
-        command = [sys.executable, "-m", "celery", "-A", "transport_app", "worker", "-P", pool, "-l", "INFO"]
+        command = [sys.executable, "-m", "celery", "-A", bench.module, "worker", "-P", pool, "-l", "INFO"]
         command += ["-n", self.name, *args]
         self._before = len(bench.facts("ready", worker=self.name))
         with self.log.open("wb") as log:
@@ -128,8 +128,17 @@ class Worker:
 class Bench:
     """One broker with a result backend, a file of facts, producers and workers."""
 
-    def __init__(self, url: str, folder: Path, make_app: Callable[..., Celery], backend: str | None = None) -> None:
-        self.url, self.folder = url, folder
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        make_app: Callable[..., Celery],
+        backend: str | None = None,
+        *,
+        module: str = "transport_app",
+        path: Path = HERE,
+    ) -> None:
+        self.url, self.folder, self.module, self.path = url, folder, module, path
         self.broker = broker_of(url)
         self.shared: Worker | None = None
         self.facts = Facts(folder / "facts.jsonl")
@@ -156,7 +165,7 @@ class Bench:
             "DQ_BACKEND": self.backend,
             "DQ_FACTS": str(self.facts.path),
             "DQ_CONF": json.dumps(self.conf(conf)),
-            "PYTHONPATH": str(HERE),
+            "PYTHONPATH": str(self.path),
             "PYTHONUNBUFFERED": "1",
         }
 
@@ -168,7 +177,7 @@ class Bench:
 
     def beat(self, every: float) -> subprocess.Popen[bytes]:
         """Start `celery beat`, which sends `t.note("tick")` so often (seconds)."""
-        command = [sys.executable, "-m", "celery", "-A", "transport_app", "beat", "-l", "INFO", "--max-interval", "1"]
+        command = [sys.executable, "-m", "celery", "-A", self.module, "beat", "-l", "INFO", "--max-interval", "1"]
         with (self.folder / "beat.log").open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -184,7 +193,7 @@ class Bench:
     def celery(self, *args: str, timeout: float = 60.0, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a `celery` command to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "celery", "-A", "transport_app", *args],
+            [sys.executable, "-m", "celery", "-A", self.module, *args],
             cwd=self.folder,
             env={**self.environment(), **options.pop("env", {})},
             stdin=subprocess.DEVNULL,

@@ -1,12 +1,12 @@
 -- Record how a job ended.
 INSERT INTO depqueue.done (job_id, queue_id, status, flags, attempt, created_at, started_at,
-    finished_at, keep_until, reason, result) VALUES (%(p_job_id)s::UUID, %(p_queue_id)s::INTEGER,
-    %(p_status)s::SMALLINT, %(p_flags)s::SMALLINT, %(p_attempt)s::INTEGER,
+    finished_at, keep_until, reason, result, meta) VALUES (%(p_job_id)s::UUID,
+    %(p_queue_id)s::INTEGER, %(p_status)s::SMALLINT, %(p_flags)s::SMALLINT, %(p_attempt)s::INTEGER,
     %(p_created_at)s::TIMESTAMP WITH TIME ZONE, %(p_started_at)s::TIMESTAMP WITH TIME ZONE,
     statement_timestamp(), (statement_timestamp() + make_interval(secs => %(p_keep)s)),
-    %(p_reason)s::VARCHAR,
-    %(p_result)s) ON CONFLICT (job_id) DO UPDATE SET queue_id = excluded.queue_id,
+    %(p_reason)s::VARCHAR, %(p_result)s,
+    %(p_meta)s) ON CONFLICT (job_id) DO UPDATE SET queue_id = excluded.queue_id,
     status = excluded.status, flags = excluded.flags, attempt = excluded.attempt,
     created_at = excluded.created_at, started_at = excluded.started_at,
     finished_at = excluded.finished_at, keep_until = excluded.keep_until, reason = excluded.reason,
-    result = excluded.result
+    result = excluded.result, meta = excluded.meta

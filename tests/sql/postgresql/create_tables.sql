@@ -61,6 +61,7 @@ CREATE TABLE IF NOT EXISTS depqueue.done (
   keep_until TIMESTAMP WITH TIME ZONE NOT NULL,
   reason TEXT,
   result BYTEA,
+  meta BYTEA,
   PRIMARY KEY (job_id)
 );
 
@@ -98,6 +99,7 @@ CREATE TABLE IF NOT EXISTS depqueue.job (
   rank SMALLINT NOT NULL,
   flags SMALLINT DEFAULT '0' NOT NULL,
   job_id UUID,
+  meta BYTEA,
   envelope BYTEA,
   body BYTEA NOT NULL,
   PRIMARY KEY (queue_id, rank, seq)
@@ -109,6 +111,15 @@ CREATE TABLE IF NOT EXISTS depqueue.job (
 CREATE INDEX IF NOT EXISTS job_expires ON depqueue.job (expires_at) WHERE expires_at IS NOT NULL;
 
 CREATE UNIQUE INDEX IF NOT EXISTS job_id ON depqueue.job (job_id) WHERE job_id IS NOT NULL;
+
+CREATE TABLE IF NOT EXISTS depqueue.memo (
+  name VARCHAR(255) NOT NULL,
+  value BYTEA NOT NULL,
+  keep_until TIMESTAMP WITH TIME ZONE NOT NULL,
+  PRIMARY KEY (name)
+);
+
+CREATE INDEX IF NOT EXISTS memo_keep ON depqueue.memo (keep_until);
 
 CREATE TABLE IF NOT EXISTS depqueue.meta (
   key VARCHAR(50) NOT NULL,
@@ -159,6 +170,7 @@ CREATE TABLE IF NOT EXISTS depqueue.wait (
   rank SMALLINT NOT NULL,
   flags SMALLINT DEFAULT '0' NOT NULL,
   job_id UUID,
+  meta BYTEA,
   envelope BYTEA,
   body BYTEA NOT NULL,
   PRIMARY KEY (seq)

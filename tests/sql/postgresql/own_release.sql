@@ -39,22 +39,22 @@ delayed AS (
   RETURNING w.queue_id),
 ready AS (
   INSERT INTO depqueue.job (job_id, queue_id, rank, attempt, max_attempts, flags, created_at,
-      claimed_at, expires_at, run_at, envelope, body) SELECT job_id, queue_id, rank, attempt,
-      max_attempts, flags, created_at, claimed_at, expires_at, run_at, envelope, body FROM moved
-      ORDER BY moved.seq
+      claimed_at, expires_at, run_at, meta, envelope, body) SELECT job_id, queue_id, rank, attempt,
+      max_attempts, flags, created_at, claimed_at, expires_at, run_at, meta, envelope, body
+      FROM moved ORDER BY moved.seq
   ON CONFLICT DO NOTHING RETURNING queue_id),
 ended AS (
   INSERT INTO depqueue.done (job_id, queue_id, status, flags, attempt, created_at, started_at,
-      finished_at, keep_until, reason, result)
+      finished_at, keep_until, reason, result, meta)
   SELECT job_id, queue_id, 3, flags, attempt, created_at, claimed_at, statement_timestamp(),
       statement_timestamp() + make_interval(secs => %(keep)s),
     'dependency ' || dep_id || (ARRAY[' succeeded', ' failed', ' canceled', ' expired'])[status],
-        NULL
+        NULL, NULL
   FROM canceled ON CONFLICT (job_id) DO UPDATE SET queue_id = excluded.queue_id,
       status = excluded.status, flags = excluded.flags, attempt = excluded.attempt,
       created_at = excluded.created_at, started_at = excluded.started_at,
       finished_at = excluded.finished_at, keep_until = excluded.keep_until,
-      reason = excluded.reason, result = excluded.result),
+      reason = excluded.reason, result = excluded.result, meta = excluded.meta),
 body AS (
   INSERT INTO depqueue.ended_body (job_id, rank, max_attempts, envelope, body)
   SELECT job_id, rank, max_attempts, envelope, body FROM canceled
@@ -64,6 +64,7 @@ further AS (
   SELECT job_id, 3, '00000000-0000-0000-0000-000000000000'::uuid FROM canceled
       WHERE flags & 2 <> 0 ON CONFLICT (dep_id) DO UPDATE SET status = excluded.status,
       after_id = excluded.after_id RETURNING dep_id),
+heard AS (SELECT pg_notify('depqueue_depqueue__0', '') FROM canceled WHERE flags & 32 <> 0 LIMIT 1),
 told AS (
   DELETE FROM depqueue.release r USING note, seen WHERE r.dep_id = note.dep_id
     AND (NOT seen.cut OR r.dep_id < (SELECT dep_id FROM last)) RETURNING r.dep_id),
@@ -73,3 +74,4 @@ advanced AS (
 SELECT ARRAY(SELECT queue_id FROM ready UNION SELECT queue_id FROM delayed),
   ARRAY(SELECT dep_id FROM further UNION ALL SELECT dep_id FROM note
       WHERE dep_id NOT IN (SELECT dep_id FROM told))
+WHERE (SELECT count(*) FROM heard) >= 0

@@ -5,5 +5,5 @@ WHERE depqueue.wait.due_at <= statement_timestamp() ORDER BY depqueue.wait.due_a
 LIMIT %(p_limit)s::INTEGER FOR UPDATE SKIP LOCKED) RETURNING depqueue.wait.job_id,
      depqueue.wait.queue_id, depqueue.wait.rank, depqueue.wait.attempt, depqueue.wait.max_attempts,
      depqueue.wait.flags, depqueue.wait.created_at, depqueue.wait.claimed_at,
-     depqueue.wait.expires_at, depqueue.wait.run_at, depqueue.wait.envelope, depqueue.wait.body,
-     depqueue.wait.due_at, depqueue.wait.seq
+     depqueue.wait.expires_at, depqueue.wait.run_at, depqueue.wait.meta, depqueue.wait.envelope,
+     depqueue.wait.body, depqueue.wait.due_at, depqueue.wait.seq

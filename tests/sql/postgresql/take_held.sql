@@ -4,4 +4,4 @@ DELETE FROM depqueue.job WHERE depqueue.job.queue_id = %(p_queue)s::INTEGER
     AND depqueue.job.lease_token = %(p_token)s::BIGINT RETURNING depqueue.job.job_id,
     depqueue.job.queue_id, depqueue.job.rank, depqueue.job.attempt, depqueue.job.max_attempts,
     depqueue.job.flags, depqueue.job.created_at, depqueue.job.claimed_at, depqueue.job.expires_at,
-    depqueue.job.run_at, depqueue.job.envelope, depqueue.job.body
+    depqueue.job.run_at, depqueue.job.meta, depqueue.job.envelope, depqueue.job.body

@@ -6,4 +6,4 @@ LIMIT %(p_limit)s::INTEGER FOR UPDATE SKIP LOCKED) AND depqueue.job.queue_id = %
      AND depqueue.job.consumer_id IS NULL RETURNING depqueue.job.job_id, depqueue.job.queue_id,
      depqueue.job.rank, depqueue.job.attempt, depqueue.job.max_attempts, depqueue.job.flags,
      depqueue.job.created_at, depqueue.job.claimed_at, depqueue.job.expires_at, depqueue.job.run_at,
-     depqueue.job.envelope, depqueue.job.body
+     depqueue.job.meta, depqueue.job.envelope, depqueue.job.body

@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS depqueue_done (
   keep_until BIGINT NOT NULL,
   reason TEXT,
   result BLOB,
+  meta BLOB,
   PRIMARY KEY (job_id)
 );
 
@@ -89,6 +90,7 @@ CREATE TABLE IF NOT EXISTS depqueue_job (
   rank SMALLINT NOT NULL,
   flags SMALLINT DEFAULT '0' NOT NULL,
   job_id CHAR(36),
+  meta BLOB,
   envelope BLOB,
   body BLOB NOT NULL
 );
@@ -99,6 +101,15 @@ CREATE INDEX IF NOT EXISTS depqueue_job_expires ON depqueue_job (expires_at)
 CREATE UNIQUE INDEX IF NOT EXISTS depqueue_job_id ON depqueue_job (job_id) WHERE job_id IS NOT NULL;
 
 CREATE INDEX IF NOT EXISTS depqueue_job_order ON depqueue_job (queue_id, rank, seq);
+
+CREATE TABLE IF NOT EXISTS depqueue_memo (
+  name VARCHAR(255) NOT NULL,
+  value BLOB NOT NULL,
+  keep_until BIGINT NOT NULL,
+  PRIMARY KEY (name)
+);
+
+CREATE INDEX IF NOT EXISTS depqueue_memo_keep ON depqueue_memo (keep_until);
 
 CREATE TABLE IF NOT EXISTS depqueue_meta (
   "key" VARCHAR(50) NOT NULL,
@@ -149,6 +160,7 @@ CREATE TABLE IF NOT EXISTS depqueue_wait (
   rank SMALLINT NOT NULL,
   flags SMALLINT DEFAULT '0' NOT NULL,
   job_id CHAR(36),
+  meta BLOB,
   envelope BLOB,
   body BLOB NOT NULL
 );

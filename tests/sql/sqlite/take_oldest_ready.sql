@@ -9,4 +9,4 @@ WHERE depqueue_job.queue_id = :p_queue AND depqueue_job.consumer_id IS NULL
     OR depqueue_job.expires_at > CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))
     ORDER BY depqueue_job.seq
 LIMIT :p_limit OFFSET :param_1) RETURNING job_id, queue_id, rank, attempt, max_attempts, flags,
-     created_at, claimed_at, expires_at, run_at, envelope, body, seq
+     created_at, claimed_at, expires_at, run_at, meta, envelope, body, seq

@@ -3,4 +3,4 @@ DELETE FROM depqueue_wait WHERE depqueue_wait.job_id IN (SELECT value FROM json_
     AND (depqueue_wait.run_at IS NULL
     OR depqueue_wait.run_at <= CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))
     RETURNING job_id, queue_id, rank, attempt, max_attempts, flags, created_at, claimed_at,
-    expires_at, run_at, envelope, body, seq
+    expires_at, run_at, meta, envelope, body, seq

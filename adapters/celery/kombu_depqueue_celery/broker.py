@@ -1,0 +1,64 @@
+"""This process's way to the broker's tables, and the lease that a task runs under."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+from uuid import UUID
+
+from celery import Celery
+from kombu.connection import Connection
+
+from kombu_depqueue.extending import Ending, MessageQueue, address_of, conclude, queue_here
+
+__all__ = ["broker_queue", "lease_token", "open_queue", "same_place", "tell"]
+
+_queues: dict[str, MessageQueue] = {}
+_lock = threading.Lock()
+
+
+def open_queue(connection: Connection) -> MessageQueue:
+    """The tables that a Kombu connection leads to; opened once in each process."""
+    address, options, _ = address_of(connection.transport.client)
+    key = repr((address.render_as_string(hide_password=False), sorted(options.items(), key=str)))
+    with _lock:
+        if key not in _queues:
+            _queues[key] = MessageQueue(address, **options)
+        return _queues[key]
+
+
+def broker_queue(app: Celery) -> MessageQueue | None:
+    """The broker's tables; None: the broker is another one than ours."""
+    here = queue_here()
+    if here is not None:
+        return here
+    connection = app.connection_for_write()
+    return open_queue(connection) if connection.transport.driver_type == "depqueue" else None
+
+
+def same_place(one: MessageQueue, other: MessageQueue | None) -> bool:
+    """Whether both have the same tables."""
+    if other is None:
+        return False
+    a, b = one.settings, other.settings
+    return (a.url.set(query={}), a.schema, a.table_prefix) == (b.url.set(query={}), b.schema, b.table_prefix)
+
+
+def lease_token(request: Any, task_id: str | None = None) -> str | None:
+    """The lease token of the delivery that a task runs under; None: it runs under none."""
+    if request is None or (task_id is not None and getattr(request, "id", None) != task_id):
+        return None
+    properties = getattr(request, "properties", None) or {}
+    info = properties.get("delivery_info") or {}
+    token = info.get("lease_token")
+    return token if isinstance(token, str) else None
+
+
+def tell(queue: MessageQueue, job_id: UUID, ending: Ending, token: str | None) -> bool:
+    """Tell what came of a job: with the next acks where this process consumes, else at once.
+
+    False: the job is not ours any more.
+    """
+    if token is not None and same_place(queue, queue_here()) and conclude(token, job_id, ending):
+        return True
+    return queue.conclude(job_id, ending, token=token)

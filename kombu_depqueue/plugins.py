@@ -1,0 +1,62 @@
+"""How adapters join in: a plugin is told what a broker cannot know, such as what a chord is to Celery.
+
+The transport loads the entry points of the group `kombu_depqueue.plugins` when it is first
+used in a process that has Celery in it; each is a function without arguments that calls
+`register`. One that fails is logged, and the transport works without it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from kombu_depqueue.dialects.steps import Claimed
+    from kombu_depqueue.messages import MessageQueue
+
+__all__ = ["GROUP", "Plugin", "load", "plugin", "register"]
+
+logger = logging.getLogger("kombu_depqueue")
+
+GROUP = "kombu_depqueue.plugins"
+
+
+class Plugin(Protocol):
+    """What an adapter may know better."""
+
+    def join(self, queue: MessageQueue, claimed: Claimed) -> Claimed | None:
+        """A message with the results of its dependencies put in; None: it was dealt with otherwise."""
+        ...
+
+    def controls(self, queue: MessageQueue, message: Mapping[str, Any]) -> None:
+        """A message to all workers is being published (Celery's remote control)."""
+        ...
+
+
+_plugins: list[Plugin] = []
+_loaded = False
+
+
+def plugin() -> Plugin | None:
+    """The plugin of this process."""
+    return _plugins[0] if _plugins else None
+
+
+def register(one: Plugin) -> None:
+    """Have a plugin asked from now on; the first one counts."""
+    _plugins.append(one)
+
+
+def load() -> None:
+    """Load the plugins that are installed, once."""
+    global _loaded
+    if _loaded:
+        return
+    _loaded = True
+    for entry in entry_points(group=GROUP):
+        try:
+            entry.load()()
+        except Exception:
+            logger.exception("plugin %s could not be loaded; going on without it", entry.name)

@@ -1,0 +1,2 @@
+-- Forget a memo.
+DELETE FROM depqueue.memo WHERE depqueue.memo.name = %(p_name)s::VARCHAR

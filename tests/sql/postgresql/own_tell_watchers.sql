@@ -1,0 +1,1 @@
+SELECT pg_notify('depqueue_depqueue__0', '')
