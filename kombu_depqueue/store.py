@@ -132,7 +132,7 @@ class Store(Leases):
         if len(entries) == 1 or (fits and len({e.common for e in entries}) == 1):  # one statement
             durable = any(e.durable for e in entries)
             return self.database.write(lambda tx: send(tx)(), begin=False, durable=durable)
-        if self.dialect.pipelines:
+        if self.dialect.pipelines and not any(e.supersedes for e in entries):  # those are asked for first
             return self.database.pipeline(send)
         return self.database.write(lambda tx: send(tx)())
 
@@ -232,6 +232,8 @@ class Store(Leases):
         self.release_pending(released)
         acks.ended |= more
         acks.queues |= released.queues
+        if len(held) > 1:
+            self._end_each_left(held, ending, acks)
 
     def has_ready(self, queues: Sequence[int]) -> bool:
         """Whether a claim would find something, without a write."""
@@ -310,6 +312,12 @@ class Store(Leases):
             return self.dialect.end_and_release(tx, keys, notes, ending, RELEASE_LIMIT)
 
         return self.database.pipeline(work)
+
+    def _end_each_left(self, held: Sequence[tuple[Key, UUID | None]], ending: Ending, acks: Acks) -> None:
+        """Those that several at once passed over: lost, or just being flagged by another."""
+        for key, job_id in held:
+            if key.seq not in acks.ended:
+                self._ack_told([(key, job_id)], ending, acks)
 
     def _finished(self, ended: set[int], released: Released, keys: Sequence[Key]) -> Released | None:
         self.release_pending(released)

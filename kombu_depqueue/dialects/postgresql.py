@@ -28,6 +28,7 @@ from sqlalchemy.schema import CreateIndex, CreateSequence, CreateTable
 from kombu_depqueue.dialects import postgresql_sql
 from kombu_depqueue.dialects.base import RESULTS, Dialect, Failure, Tx
 from kombu_depqueue.dialects.steps import Claimed, Ending, Key, Released, Wanted, in_order
+from kombu_depqueue.errors import Duplicate
 
 __all__ = ["PostgreSQL"]
 
@@ -188,8 +189,12 @@ class PostgreSQL(Dialect):
         if len(rows) == 1 and tx.durable:
             sql = self.own["add_job_anew"] if again else self.sql.add_job.sql
             tx.cursor.execute(sql, self.sql.add_job.bind(rows[0]))
+            if again and not tx.cursor.rowcount:
+                raise Duplicate(*again, detail="it waits, and is superseded")
             return
         if again:
+            if tx.all(self.sql.waiting_among, ids=again):
+                raise Duplicate(*again, detail="one of them waits, and is superseded")
             tx.cursor.execute(self.own["forget_ended"], {"ids": again})
         # Not sorted: the order given is the order among queues too.
         for _, alike in groupby(rows, _COMMON):
@@ -226,8 +231,7 @@ class PostgreSQL(Dialect):
 
     def ack_one(self, tx: Tx, key: Key, ending: Ending) -> bool:
         """Differs: one statement; a flag on the row says whether anybody depends on it."""
-        values = {"queue": key.queue_id, "rank": key.rank, "seq": key.seq, "token": key.token}
-        tx.cursor.execute(self.own["ack_one"], {**values, **_how(ending)})
+        tx.cursor.execute(self.own["ack_one"], {**_one(key), **_how(ending)})
         return bool(tx.cursor.fetchall())
 
     def ack_many(self, tx: Tx, keys: Sequence[Key], ending: Ending, own: Mapping[int, Ending]) -> set[int]:
@@ -253,7 +257,9 @@ class PostgreSQL(Dialect):
         an enqueue that the first had to wait for. As one statement 859 of 1,600 jobs were stranded.
         """
         ended, told = tx.connection.cursor(), tx.cursor
-        ended.execute(self.own["end_flagged"], {**_columns(keys), **_how(ending)})
+        alone = len(keys) == 1
+        which = _one(keys[0]) if alone else _columns(keys)
+        ended.execute(self.own["end_one_flagged" if alone else "end_flagged"], {**which, **_how(ending)})
         told.execute(self.own["release"], {"notes": list(notes), "limit": limit, "keep": ending.keep})
         return lambda: ({seq for (seq,) in ended.fetchall()}, _released(told.fetchall()))
 
@@ -311,6 +317,10 @@ def _array(numbers: Iterable[float]) -> str:
 def _columns(keys: Sequence[Key]) -> dict[str, str]:
     names = ("held_queues", "held_ranks", "held_seqs", "held_tokens")
     return {name: _array(column) for name, column in zip(names, zip(*keys, strict=True), strict=True)}
+
+
+def _one(key: Key) -> dict[str, int]:
+    return {"queue": key.queue_id, "rank": key.rank, "seq": key.seq, "token": key.token}
 
 
 def _how(ending: Ending) -> dict[str, Any]:

@@ -128,6 +128,13 @@ note AS (
   SELECT job_id, 1, {_NIL} FROM gone WHERE flags & {Flag.HAS_DEPENDENTS} <> 0 {_ANEW})
 SELECT seq FROM gone {_HEARD}"""
 
+# The same of one job, by its key: a row that was updated meanwhile (flagged, say) has another ctid, and `_KEYED`
+# would pass it over.
+END_ONE_FLAGGED = END_FLAGGED.replace(
+    _KEYED,
+    """queue_id = %(queue)s AND rank = %(rank)s AND seq = %(seq)s AND lease_token = %(token)s""",
+)
+
 RELEASE = f"""
 WITH note AS MATERIALIZED (
   SELECT dep_id, status, after_id FROM {{release}} WHERE dep_id = ANY (%(notes)s::uuid[]) FOR UPDATE SKIP LOCKED),
@@ -216,7 +223,8 @@ SELECT c.id, c.session, c.beat_at FROM {consumer} c WHERE c.session IS NOT NULL
 LOCK_IDS = """
 SELECT pg_advisory_xact_lock(%(space)s::int4, u.bucket) FROM unnest(%(buckets)s::int4[]) AS u(bucket)"""
 
-# Celery publishes an id again that may have ended: its end record goes in the same statement.
+# Celery publishes an id again that may have ended: its end record goes in the same statement. One that waits
+# is in another table: nothing is inserted then.
 FORGET_ENDED = """
 WITH gone AS (DELETE FROM {done} WHERE job_id = ANY (%(ids)s::uuid[]) RETURNING job_id)
 DELETE FROM {ended_body} WHERE job_id IN (SELECT job_id FROM gone)"""
@@ -224,7 +232,11 @@ DELETE FROM {ended_body} WHERE job_id IN (SELECT job_id FROM gone)"""
 ADD_JOB_ANEW = """
 WITH gone AS (DELETE FROM {done} WHERE job_id = %(p_job_id)s::uuid RETURNING job_id),
 body AS (DELETE FROM {ended_body} WHERE job_id IN (SELECT job_id FROM gone))
-{add_job}"""
+INSERT INTO {job} (created_at, job_id, queue_id, rank, attempt, max_attempts, flags, run_at, envelope, body, expires_at)
+SELECT statement_timestamp(), %(p_job_id)s::uuid, %(p_queue_id)s::int4, %(p_rank)s::int2, %(p_attempt)s::int4,
+  %(p_max_attempts)s::int4, %(p_flags)s::int2, %(p_run_at)s::timestamptz, %(p_envelope)s::bytea, %(p_body)s::bytea,
+  statement_timestamp() + make_interval(secs => %(p_expires_in)s::float8)
+WHERE NOT EXISTS (SELECT FROM {wait} WHERE job_id = %(p_job_id)s::uuid)"""
 
 # The order of the arrays is the order of the rows, and so of their numbers.
 ADD_JOBS = """
@@ -248,7 +260,6 @@ def texts(t: Tables, sql: Statements, channel: str) -> dict[str, str]:
     quote = sql.dialect.identifier_preparer.format_table
     found: dict[str, Any] = {n: quote(v) for n, v in vars(t).items() if isinstance(v, Table)}
     found["columns"] = ", ".join(StoredJob._fields)
-    found["add_job"] = sql.add_job.sql
     found["results"] = f"'{channel}'"
     templates = {
         "claim": CLAIM,
@@ -262,6 +273,7 @@ def texts(t: Tables, sql: Statements, channel: str) -> dict[str, str]:
         "ack_results_and_claim_lanes": ACK_RESULTS_AND_CLAIM_LANES,
         "tell_watchers": TELL_WATCHERS,
         "end_flagged": END_FLAGGED,
+        "end_one_flagged": END_ONE_FLAGGED,
         "release": RELEASE,
         "promote": PROMOTE,
         "hint": HINT,

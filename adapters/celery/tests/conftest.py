@@ -11,8 +11,9 @@ from uuid import uuid4
 
 import pytest
 from kombu import Connection
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
+from kombu_depqueue import JobQueue
 from kombu_depqueue.testing.fixtures import Database
 
 HERE = Path(__file__).resolve().parent
@@ -46,11 +47,29 @@ def make_app(*args: Any, **kwargs: Any) -> Any:
     return add_tasks(make_transport_app(*args, **kwargs))
 
 
+def plain_url(url: str) -> str:
+    """The database as any SQLAlchemy application knows it, without our options."""
+    made = make_url(url)
+    driver = {"postgresql": "postgresql+psycopg"}.get(made.drivername, made.drivername)
+    return made.set(drivername=driver, query={}).render_as_string(hide_password=False)
+
+
 class OneBench(Bench):
     """A broker whose database keeps the results too."""
 
     def __init__(self, url: str, folder: Path, backend: str | None = None) -> None:
         super().__init__(url, folder, make_app, backend or broker_of(url), module="adapter_app", path=HERE)
+        self._native: JobQueue | None = None
+
+    @property
+    def native_queue(self) -> JobQueue:
+        """The native API on the same database, kept open."""
+        if self._native is None:
+            self._native = self._stack.enter_context(self.native())
+        return self._native
+
+    def environment(self, *args: Any, **kwargs: Any) -> dict[str, str]:
+        return {**super().environment(*args, **kwargs), "DQ_DATABASE": plain_url(self.url)}
 
     def conf(self, conf: Any = None) -> dict[str, Any]:
         return super().conf({"result_extended": True, **(conf or {})})
@@ -62,6 +81,19 @@ def bench(database_url: str, tmp_path: Path) -> Iterator[Bench]:
     made = OneBench(database_url, tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def make_one(database_url: str, tmp_path: Path) -> Iterator[Any]:
+    """Make a bench with another result backend."""
+    with ExitStack() as opened:
+
+        def make(backend: str) -> Bench:
+            made = OneBench(database_url, tmp_path, backend)
+            opened.callback(made.close)
+            return made
+
+        yield make
 
 
 @pytest.fixture

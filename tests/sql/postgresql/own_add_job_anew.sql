@@ -1,8 +1,10 @@
 WITH gone AS (DELETE FROM depqueue.done WHERE job_id = %(p_job_id)s::uuid RETURNING job_id),
 body AS (DELETE FROM depqueue.ended_body WHERE job_id IN (SELECT job_id FROM gone))
-INSERT INTO depqueue.job (created_at, expires_at, run_at, queue_id, attempt, max_attempts, rank,
-    flags, job_id, envelope, body) VALUES (statement_timestamp(),
-    (statement_timestamp() + make_interval(secs => %(p_expires_in)s)),
-    %(p_run_at)s::TIMESTAMP WITH TIME ZONE, %(p_queue_id)s::INTEGER, %(p_attempt)s::INTEGER,
-    %(p_max_attempts)s::INTEGER, %(p_rank)s::SMALLINT, %(p_flags)s::SMALLINT, %(p_job_id)s::UUID,
-    %(p_envelope)s, %(p_body)s)
+INSERT INTO depqueue.job (created_at, job_id, queue_id, rank, attempt, max_attempts, flags, run_at,
+    envelope, body, expires_at)
+SELECT statement_timestamp(), %(p_job_id)s::uuid, %(p_queue_id)s::int4, %(p_rank)s::int2,
+    %(p_attempt)s::int4,
+  %(p_max_attempts)s::int4, %(p_flags)s::int2, %(p_run_at)s::timestamptz, %(p_envelope)s::bytea,
+      %(p_body)s::bytea,
+  statement_timestamp() + make_interval(secs => %(p_expires_in)s::float8)
+WHERE NOT EXISTS (SELECT FROM depqueue.wait WHERE job_id = %(p_job_id)s::uuid)

@@ -1,0 +1,163 @@
+"""`celery depqueue ...`: what is in the queues, why a task does not run, what depends on what, what has died."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import click
+from celery.bin.base import CeleryCommand, handle_preload_options
+
+from kombu_depqueue import DepQueueError, JobState, JobStatus, NotExist
+from kombu_depqueue.extending import MessageQueue, text_id
+from kombu_depqueue_celery.broker import broker_queue
+
+__all__ = ["depqueue"]
+
+
+class _Command(CeleryCommand):
+    """A command that reports our errors as its own."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DepQueueError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(name="depqueue")
+@click.pass_context
+@handle_preload_options
+def depqueue(ctx: click.Context) -> None:
+    """Look into a kombu-depqueue broker."""
+
+
+def _queue(ctx: click.Context) -> MessageQueue:
+    queue = broker_queue(ctx.obj.app)
+    if queue is None:
+        raise click.ClickException("the broker of this application is none of kombu-depqueue's (depqueue+...)")
+    return queue
+
+
+@depqueue.command(cls=_Command)
+@click.pass_context
+def status(ctx: click.Context) -> None:
+    """Show all queues with their counts (up to 10,000 each)."""
+    rows = [("QUEUE", "READY", "LEASED", "SCHEDULED", "BLOCKED", "")]
+    for q in _queue(ctx).queues():
+        counts = (str(q.ready), str(q.leased), str(q.scheduled), str(q.blocked))
+        rows.append((q.name, *counts, "paused" if q.paused else ""))
+    for line in _table(rows):
+        click.echo(line)
+
+
+@depqueue.command(cls=_Command)
+@click.argument("task_id")
+@click.pass_context
+def why(ctx: click.Context, task_id: str) -> None:
+    """Say what keeps a task (or native job) from running."""
+    click.echo(str(_queue(ctx).why(text_id(task_id))))
+
+
+@depqueue.command(cls=_Command)
+@click.argument("task_id")
+@click.option("--format", "form", type=click.Choice(["mermaid", "dot"]), default="mermaid", show_default=True)
+@click.option("--most", default=200, show_default=True, help="Jobs shown at most.")
+@click.pass_context
+def graph(ctx: click.Context, task_id: str, form: str, most: int) -> None:
+    """Draw the jobs that a task depends on and those that depend on it, as text."""
+    jobs = _connected(_queue(ctx), text_id(task_id), most)
+    for line in _mermaid(jobs) if form == "mermaid" else _dot(jobs):
+        click.echo(line)
+
+
+@depqueue.command(cls=_Command)
+@click.option("--most", default=50, show_default=True, help="Jobs shown at most.")
+@click.pass_context
+def dead(ctx: click.Context, most: int) -> None:
+    """List the latest jobs that died: rejected, out of deliveries, or lost with their worker."""
+    rows = [("ID", "QUEUE", "WHEN", "WHY")]
+    for job_id, queue, reason, when in _queue(ctx).dead(most):
+        rows.append((str(job_id), queue, when.isoformat(" ", "seconds"), reason))
+    for line in _table(rows):
+        click.echo(line)
+
+
+@depqueue.command(cls=_Command)
+@click.argument("task_ids", nargs=-1, required=True)
+@click.option("--subtree", is_flag=True, help="Also what was canceled because of it.")
+@click.pass_context
+def retry(ctx: click.Context, task_ids: tuple[str, ...], subtree: bool) -> None:
+    """Let failed, dead, revoked or expired tasks run again."""
+    queue = _queue(ctx)
+    for task_id in task_ids:
+        count = queue.retry(text_id(task_id), subtree=subtree)
+        click.echo(f"{task_id}: {count} re-opened")
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _connected(queue: MessageQueue, job_id: UUID, most: int) -> list[JobStatus]:
+    """A job and all that it is connected with, nearest first."""
+    queue.status(job_id)  # raises NotExist
+    found: dict[UUID, JobStatus | None] = {}
+    todo = [job_id]
+    while todo and len(found) < most:
+        one = todo.pop(0)
+        if one in found:
+            continue
+        try:
+            found[one] = queue.status(one)
+        except NotExist:  # pruned, or promised
+            found[one] = None
+            continue
+        todo += [*found[one].depends_on, *found[one].dependents]  # type: ignore[union-attr]
+    return [status for status in found.values() if status is not None]
+
+
+def _edges(jobs: list[JobStatus]) -> Iterator[tuple[UUID, UUID]]:
+    shown = {job.job_id for job in jobs}
+    for job in jobs:
+        for dependency in job.depends_on:
+            if dependency in shown:
+                yield dependency, job.job_id
+
+
+def _label(job: JobStatus) -> str:
+    queue = "".join(c if c.isalnum() or c in " ._-" else "_" for c in job.job_type)
+    return f"{queue} {str(job.job_id)[:8]} {job.state}"
+
+
+_COLORS = {
+    JobState.SUCCEEDED: "#9fd89f",
+    JobState.FAILED: "#f2a6a6",
+    JobState.CANCELED: "#d0d0d0",
+    JobState.EXPIRED: "#d0d0d0",
+    JobState.LEASED: "#a8c8f0",
+    JobState.RUNNING: "#a8c8f0",
+}
+
+
+def _mermaid(jobs: list[JobStatus]) -> Iterator[str]:
+    yield "graph TD"
+    for job in jobs:
+        yield f'  n{job.job_id.hex}["{_label(job)}"]'
+        if job.state in _COLORS:
+            yield f"  style n{job.job_id.hex} fill:{_COLORS[job.state]}"
+    for above, below in _edges(jobs):
+        yield f"  n{above.hex} --> n{below.hex}"
+
+
+def _dot(jobs: list[JobStatus]) -> Iterator[str]:
+    yield "digraph jobs {"
+    for job in jobs:
+        color = f', style=filled, fillcolor="{_COLORS[job.state]}"' if job.state in _COLORS else ""
+        yield f'  n{job.job_id.hex} [label="{_label(job)}"{color}];'
+    for above, below in _edges(jobs):
+        yield f"  n{above.hex} -> n{below.hex};"
+    yield "}"
