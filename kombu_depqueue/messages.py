@@ -137,14 +137,16 @@ class MessageQueue(JobQueue):
         self._given_back({c.queue_id for c in claimed})
         return spent
 
-    def reject(self, claimed: Claimed, letter: str = "rejected", told: Ending | None = None) -> bool:
+    def reject(
+        self, claimed: Claimed, letter: str = "rejected", *, told: Ending | None = None, why: str | None = None
+    ) -> bool:
         """End a message as dead, or send it where its queue's dead letters go; whether it was still ours.
 
         `told`: what is known of its outcome.
         """
         self._check()
         used = f"{claimed.attempt} of {claimed.max_attempts} attempts used"
-        why = used if letter == "delivery_limit" else letter
+        why = used if letter == "delivery_limit" else why or letter
         ending = self._store.dead(why, letter)
         if told is not None:
             ending = ending._replace(result=told.result, meta=told.meta)

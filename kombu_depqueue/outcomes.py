@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from kombu_depqueue.dialects import Tx
-from kombu_depqueue.dialects.steps import STATUS, Ending, Key, Released, restored
+from kombu_depqueue.dialects.steps import STATUS, Ending, Key, Released
 from kombu_depqueue.job import JobState
 from kombu_depqueue.releases import STATE
 from kombu_depqueue.schema import Flag
@@ -120,17 +120,16 @@ class Outcomes:
         return self.database.write(work, durable=False)
 
     def park(self, key: Key) -> bool:
-        """Let a held job wait, neither due nor blocked by anything, until it is published again."""
+        """Let a held job be running, in nobody's hands, until its id is published again.
 
-        def work(tx: Tx) -> bool:
-            rows = tx.all(self.sql.take_held, **key.held)
-            jobs = [StoredJob(*row) for row in rows]
-            for job in jobs:
-                waiting = job._replace(flags=job.flags & ~Flag.RUNNING)
-                tx.many(self.sql.restore_waiting, [{**restored(waiting), "p_delay": None, "p_due": None}])
-            return bool(jobs)
-
-        return self.database.write(work, done=lambda tx, _: not tx.all(self.sql.id_of_held, **key.held))
+        It stays in the hot table: there the unique index tells the publisher that it is live.
+        """
+        return bool(
+            self.database.write(
+                lambda tx: tx.run(self.sql.park, **key.held),
+                done=lambda tx, _: not tx.all(self.sql.id_of_held, **key.held),
+            )
+        )
 
     def run_on(self, keys: Sequence[Key]) -> None:
         """Jobs were acked, and their outcome is owed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Executable,
@@ -101,6 +103,13 @@ class Reports(Timing):
         cold = select(w.job_id, status, w.flags, w.meta, *unknown, live)
         found = (one.where(among(t.job_id, "ids")) for one, t in ((ended, d), (hot, j), (cold, w)))
         return next(found).union_all(*found)
+
+    @statement
+    def park(self) -> Executable:
+        """Let a held job be running in nobody's hands."""
+        j = self.t.job
+        parked: dict[str, Any] = {"consumer_id": literal_column("0"), "lease_token": literal_column("0")}
+        return update(j).where(self._held()).values(**parked, flags=with_flag(j, Flag.RUNNING))
 
     @statement
     def watch_hot(self) -> Executable:

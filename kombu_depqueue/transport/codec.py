@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ from kombu_depqueue.transport.arguments import milliseconds
 
 __all__ = ["Message", "entry_for", "is_celery_task", "job_id_for", "joined", "text_id"]
 
+
+logger = logging.getLogger("kombu_depqueue")
 
 PROMISED, JOINS, AWAITED = "x-depqueue-promised", "x-depqueue-joins", "x-depqueue-awaited"
 """Properties with which Celery's chord is published: its body's dependencies are not there yet; their results
@@ -201,8 +204,7 @@ def _read(envelope: bytes) -> Any:
     return loads(envelope) if b"__type__" in envelope else json.loads(envelope)
 
 
-_CANNOT_JOIN = b'{"content_type": "application/x-needs-kombu-depqueue-celery"}'
-"""Rejected by whoever gets it: better than a chord's body without the results of its header."""
+CANNOT_JOIN = "the results of its dependencies belong into it, which needs kombu-depqueue-celery"
 
 
 def joined(queue: MessageQueue, claimed: Claimed) -> Claimed | None:
@@ -210,8 +212,10 @@ def joined(queue: MessageQueue, claimed: Claimed) -> Claimed | None:
     if not claimed.flags & Flag.JOINS:
         return claimed
     knows = plugin()
-    if knows is None:
-        return claimed._replace(envelope=_CANNOT_JOIN)
+    if knows is None:  # dead, and listed: better than a chord's body without the results of its header
+        logger.error("job %s cannot be delivered: %s", claimed.job_id, CANNOT_JOIN)
+        queue.reject(claimed, why=CANNOT_JOIN)
+        return None
     whole = knows.join(queue, claimed)
     if whole is None:
         queue.settled([claimed])

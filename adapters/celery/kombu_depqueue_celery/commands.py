@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
 from celery.bin.base import CeleryCommand, handle_preload_options
 
 from kombu_depqueue import DepQueueError, JobState, JobStatus, NotExist
-from kombu_depqueue.extending import MessageQueue, text_id
-from kombu_depqueue_celery.broker import broker_queue
+
+if TYPE_CHECKING:
+    from kombu_depqueue.extending import MessageQueue
 
 __all__ = ["depqueue"]
 
@@ -34,6 +35,8 @@ def depqueue(ctx: click.Context) -> None:
 
 
 def _queue(ctx: click.Context) -> MessageQueue:
+    from kombu_depqueue_celery.broker import broker_queue  # not for every other `celery` command
+
     queue = broker_queue(ctx.obj.app)
     if queue is None:
         raise click.ClickException("the broker of this application is none of kombu-depqueue's (depqueue+...)")
@@ -57,7 +60,7 @@ def status(ctx: click.Context) -> None:
 @click.pass_context
 def why(ctx: click.Context, task_id: str) -> None:
     """Say what keeps a task (or native job) from running."""
-    click.echo(str(_queue(ctx).why(text_id(task_id))))
+    click.echo(str(_queue(ctx).why(_id(task_id))))
 
 
 @depqueue.command(cls=_Command)
@@ -67,7 +70,7 @@ def why(ctx: click.Context, task_id: str) -> None:
 @click.pass_context
 def graph(ctx: click.Context, task_id: str, form: str, most: int) -> None:
     """Draw the jobs that a task depends on and those that depend on it, as text."""
-    jobs = _connected(_queue(ctx), text_id(task_id), most)
+    jobs = _connected(_queue(ctx), _id(task_id), most)
     for line in _mermaid(jobs) if form == "mermaid" else _dot(jobs):
         click.echo(line)
 
@@ -92,8 +95,14 @@ def retry(ctx: click.Context, task_ids: tuple[str, ...], subtree: bool) -> None:
     """Let failed, dead, revoked or expired tasks run again."""
     queue = _queue(ctx)
     for task_id in task_ids:
-        count = queue.retry(text_id(task_id), subtree=subtree)
+        count = queue.retry(_id(task_id), subtree=subtree)
         click.echo(f"{task_id}: {count} re-opened")
+
+
+def _id(text: str) -> UUID:
+    from kombu_depqueue.extending import text_id
+
+    return text_id(text)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:

@@ -14,6 +14,12 @@ from celery.exceptions import Ignore, Reject
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "tests" / "transport"))
 
+if "DQ_WITHOUT_ADAPTER" in os.environ:
+    from kombu_depqueue import plugins
+
+    plugins._loaded = True
+    plugins._plugins.clear()
+
 from transport_app import make_app, write
 
 
@@ -37,6 +43,12 @@ def late_work(self: Task, *args: Any, **kwargs: Any) -> Any:
 def collect(self: Task, results: Any, label: Any = "body") -> Any:
     """A chord's body."""
     write(what="body", id=self.request.id, label=label, results=results)
+    return results
+
+
+def slow_body(self: Task, results: Any) -> Any:
+    write(what="start", id=self.request.id, label=results)
+    time.sleep(0 if self.request.delivery_info.get("redelivered") else 5)
     return results
 
 
@@ -132,6 +144,7 @@ TASKS: list[tuple[Any, dict[str, Any]]] = [
     (work, {"bind": True, "max_retries": None}),
     (late_work, {"bind": True, "acks_late": True, "max_retries": None}),
     (collect, {"bind": True}),
+    (slow_body, {"bind": True, "acks_late": True}),
     (errback, {}),
     (old_errback, {}),
     (ignored, {"bind": True}),

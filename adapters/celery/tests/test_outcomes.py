@@ -63,7 +63,7 @@ def test_failure_releases_by_policy(pooled: Bench, acks: str) -> None:
         first.get(timeout=20)
     assert ended(pooled, first, JobState.FAILED).reason == "ValueError"
     for lost in (never, later):
-        with pytest.raises(TaskRevokedError, match="dependency .* (failed|canceled)"):
+        with pytest.raises(TaskRevokedError, match=r"dependency .* (failed|canceled)"):
             lost.get(timeout=20)
         assert lost.state == states.REVOKED
         assert ended(pooled, lost, JobState.CANCELED).depends_on
