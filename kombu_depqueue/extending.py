@@ -53,4 +53,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"kombu_depqueue.{_HOME_OF[name]}"), name)
+    value = getattr(import_module(f"kombu_depqueue.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value

@@ -52,6 +52,11 @@ class MessageQueue(JobQueue):
         return self._in_child()
 
     @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
     def consumer(self) -> int:
         """This consumer's number."""
         return self._keeper.consumer

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import states
 from celery.backends.base import BaseBackend
@@ -18,11 +18,13 @@ from celery.result import result_from_tuple
 from kombu.connection import Connection
 from kombu.utils.encoding import bytes_to_str
 
-from kombu_depqueue import JobState, StorageError
-from kombu_depqueue.extending import MessageQueue, safe_uri, text_id
+from kombu_depqueue import JobState, StorageError, extending
 from kombu_depqueue_celery import chords
 from kombu_depqueue_celery.broker import broker_queue, lease_token, open_queue, same_place, tell
 from kombu_depqueue_celery.encoding import END, decode, decode_note, encode, encode_note
+
+if TYPE_CHECKING:
+    from kombu_depqueue.extending import MessageQueue
 
 __all__ = ["DepQueueBackend", "comes_again"]
 
@@ -76,7 +78,7 @@ class DepQueueBackend(BaseBackend):
 
     def as_uri(self, include_password: bool = False) -> str:
         """The URL, fit to be shown."""
-        return safe_uri(self._full_url, include_password=include_password, mask="**")
+        return extending.safe_uri(self._full_url, include_password=include_password, mask="**")
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Whether to try again (`result_backend_always_retry`)."""
@@ -124,13 +126,13 @@ class DepQueueBackend(BaseBackend):
         ending = self.queue.ending(END[state], result=result, meta=meta, reason=reason, keep=keep)
         token = lease_token(request, task_id)
         if token is None or not self.is_brokers:
-            self.queue.conclude(text_id(task_id), ending)
-        elif not tell(self.queue, text_id(task_id), ending, token):
+            self.queue.conclude(extending.text_id(task_id), ending)
+        elif not tell(self.queue, extending.text_id(task_id), ending, token):
             logger.debug("task %s: the outcome %s comes too late", task_id, state)
 
     def _note(self, task_id: str, meta: bytes, request: Any) -> None:
         token = lease_token(request, task_id) if self.is_brokers else None
-        if not self.queue.note(text_id(task_id), meta, token=token) and token is None:
+        if not self.queue.note(extending.text_id(task_id), meta, token=token) and token is None:
             self.queue.keep_memo(f"meta:{task_id}", meta, float(self.expires or FOR_EVER))
 
     def _task_of(self, request: Any) -> Any:
@@ -183,13 +185,13 @@ class DepQueueBackend(BaseBackend):
     def _fail_rest(self, request: Any, reason: str, state: str) -> None:
         """What was to follow in the chain never will: nobody may wait for it."""
         for task_id in chords.ids_in_chain(getattr(request, "chain", None)):
-            self.queue.conclude(text_id(task_id), self.queue.ending(END[state], reason=reason or "revoked"))
+            self.queue.conclude(extending.text_id(task_id), self.queue.ending(END[state], reason=reason or "revoked"))
 
     def _outcome(self, task_id: str, request: Any, state: JobState, reason: str | None = None) -> None:
         """End the job without a result."""
         token = lease_token(request, task_id)
         if token is not None and self.is_brokers:
-            tell(self.queue, text_id(task_id), self.queue.ending(state, reason=reason), token)
+            tell(self.queue, extending.text_id(task_id), self.queue.ending(state, reason=reason), token)
 
     # asking
 
@@ -197,7 +199,7 @@ class DepQueueBackend(BaseBackend):
         return self._metas([task_id])[task_id]
 
     def _metas(self, task_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        ids = {text_id(str(i)): str(i) for i in task_ids}
+        ids = {extending.text_id(str(i)): str(i) for i in task_ids}
         found = self.queue.outcomes(list(ids)) if ids else {}
         metas = {}
         for job_id, task_id in ids.items():
@@ -257,7 +259,7 @@ class DepQueueBackend(BaseBackend):
                 raise TimeoutError(f"Operation timed out ({timeout})")
             if ticket is not None:  # else look once more, now that we are told
                 self.queue.wait_for_end(ticket, min(left, UNSEEN if unseen else LOOK))
-            ticket = self.queue.watch([text_id(i) for i in pending])
+            ticket = self.queue.watch([extending.text_id(i) for i in pending])
 
     def _known(self, task_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """What is known of tasks; of those that have succeeded it is remembered."""
@@ -290,7 +292,7 @@ class DepQueueBackend(BaseBackend):
     # the end
 
     def _forget(self, task_id: str) -> None:
-        self.queue.forget(text_id(task_id))
+        self.queue.forget(extending.text_id(task_id))
         self.queue.drop_memo(f"meta:{task_id}")
 
     def cleanup(self) -> None:
@@ -310,7 +312,7 @@ class DepQueueBackend(BaseBackend):
     def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
         """Nothing to do for a task of a header: its end itself counts. What was chained to it has not begun."""
         if lease_token(request) is None and state in states.PROPAGATE_STATES and request.id:
-            self.queue.conclude(text_id(request.id), self.queue.ending(END.get(state, JobState.FAILED)))
+            self.queue.conclude(extending.text_id(request.id), self.queue.ending(END.get(state, JobState.FAILED)))
 
     def add_to_chord(self, chord_id: str, result: Any) -> None:
         """Let the body of the current task's chord wait for one more task."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celery import Celery
 from kombu.connection import Connection
 
-from kombu_depqueue.extending import Ending, MessageQueue, address_of, conclude, queue_here
+from kombu_depqueue import extending
 
-__all__ = ["broker_queue", "lease_token", "open_queue", "same_place", "tell"]
+if TYPE_CHECKING:
+    from kombu_depqueue.extending import Ending, MessageQueue
+
+__all__ = ["broker_queue", "close_queues", "lease_token", "open_queue", "same_place", "tell"]
 
 _queues: dict[str, MessageQueue] = {}
 _lock = threading.Lock()
@@ -19,17 +22,24 @@ _lock = threading.Lock()
 
 def open_queue(connection: Connection) -> MessageQueue:
     """The tables that a Kombu connection leads to; opened once in each process."""
-    address, options, _ = address_of(connection.transport.client)
+    address, options, _ = extending.address_of(connection.transport.client)
     key = repr((address.render_as_string(hide_password=False), sorted(options.items(), key=str)))
     with _lock:
-        if key not in _queues:
-            _queues[key] = MessageQueue(address, **options)
+        if key not in _queues or _queues[key].is_closed:
+            _queues[key] = extending.MessageQueue(address, **options)
         return _queues[key]
+
+
+def close_queues() -> None:
+    """Close what `open_queue` opened; it is opened again when needed."""
+    with _lock:
+        while _queues:
+            _queues.popitem()[1].close()
 
 
 def broker_queue(app: Celery) -> MessageQueue | None:
     """The broker's tables; None: the broker is another one than ours."""
-    here = queue_here()
+    here = extending.queue_here()
     if here is not None:
         return here
     connection = app.connection_for_write()
@@ -59,6 +69,6 @@ def tell(queue: MessageQueue, job_id: UUID, ending: Ending, token: str | None) -
 
     False: the job is not ours any more.
     """
-    if token is not None and same_place(queue, queue_here()) and conclude(token, job_id, ending):
+    if token is not None and same_place(queue, extending.queue_here()) and extending.conclude(token, job_id, ending):
         return True
     return queue.conclude(job_id, ending, token=token)

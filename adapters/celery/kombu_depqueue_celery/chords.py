@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, current_task, states
 from celery.canvas import Signature, _chain, maybe_signature
@@ -19,9 +19,11 @@ from celery.result import AsyncResult, GroupResult
 from kombu.serialization import dumps, loads, prepare_accept_content, registry
 from kombu.utils.json import loads as from_json
 
-from kombu_depqueue import Policy
-from kombu_depqueue.extending import AWAITED, JOINS, PROMISED, Claimed, MessageQueue, Outcome, StoredJob, text_id
+from kombu_depqueue import Policy, extending
 from kombu_depqueue_celery.encoding import decode
+
+if TYPE_CHECKING:
+    from kombu_depqueue.extending import Claimed, MessageQueue, Outcome, StoredJob
 
 __all__ = ["extend", "ids_in_chain", "join", "mark_awaited", "publish", "read"]
 
@@ -42,7 +44,7 @@ def publish(app: Celery, header: GroupResult, body: Signature) -> None:
     edges = [{"id": i, "policy": Policy.TERMINAL.value} for i in _leaves(header)]
     story = {"own": len(own), "immutable": bool(gate.immutable)}
     gate = gate.clone()
-    options = {"depends_on": [*own, *edges], PROMISED: True, JOINS: True}
+    options = {"depends_on": [*own, *edges], extending.PROMISED: True, extending.JOINS: True}
     gate.options.pop("depends_on", None)
     gate.apply_async((PLACE,), headers={**(gate.options.pop("headers", None) or {}), HEADER: story}, **options)
 
@@ -90,7 +92,7 @@ def extend(app: Celery, queue: MessageQueue, result: AsyncResult) -> None:
     body = maybe_signature(current_task.request.chord, app=app)
     gate = _gate(app, body)
     first = gate.tasks[0] if isinstance(gate, _chain) else gate
-    if not queue.add_dependency(text_id(str(first.id)), text_id(result.id), Policy.TERMINAL):
+    if not queue.add_dependency(extending.text_id(str(first.id)), extending.text_id(result.id), Policy.TERMINAL):
         raise ChordError(f"the body of the chord does not wait any more: {result.id} comes too late")
 
 
@@ -98,7 +100,7 @@ def mark_awaited(body: Any, properties: dict[str, Any]) -> None:
     """A task is being published: if it belongs to a chord, its end has to be told."""
     embed = body[2] if isinstance(body, (tuple, list)) and len(body) == 3 else None
     if isinstance(embed, dict) and embed.get("chord"):
-        properties[AWAITED] = True
+        properties[extending.AWAITED] = True
 
 
 def ids_in_chain(chain: Any) -> Iterator[str]:

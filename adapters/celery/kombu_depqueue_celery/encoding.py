@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import states
 from celery.exceptions import TaskRevokedError
 from kombu.serialization import loads
 
 from kombu_depqueue import JobState
-from kombu_depqueue.extending import Outcome
 from kombu_depqueue_celery.errors import JobFailed
+
+if TYPE_CHECKING:
+    from kombu_depqueue.extending import Outcome
 
 __all__ = ["END", "decode", "decode_note", "encode", "encode_note"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from billiard.exceptions import Terminated, WorkerLostError
 from celery import signals, states
@@ -12,12 +12,14 @@ from celery._state import connect_on_app_finalize
 from celery.exceptions import TimeLimitExceeded
 from kombu.serialization import loads, prepare_accept_content
 
-from kombu_depqueue import DepQueueError, JobState
-from kombu_depqueue.extending import Claimed, MessageQueue, register, text_id
+from kombu_depqueue import DepQueueError, JobState, extending
 from kombu_depqueue_celery import chords
 from kombu_depqueue_celery.backend import DepQueueBackend, comes_again
 from kombu_depqueue_celery.broker import broker_queue, lease_token, tell
 from kombu_depqueue_celery.refusal import guard
+
+if TYPE_CHECKING:
+    from kombu_depqueue.extending import Claimed, MessageQueue
 
 __all__ = ["load"]
 
@@ -48,7 +50,7 @@ class CeleryPlugin:
 
 
 def _revoke(queue: MessageQueue, task_id: str) -> None:
-    job = queue.revoke(text_id(task_id), "revoked")
+    job = queue.revoke(extending.text_id(task_id), "revoked")
     if job is None:
         return
     try:
@@ -56,7 +58,7 @@ def _revoke(queue: MessageQueue, task_id: str) -> None:
     except Exception:  # it cannot be read, and so nothing follows it
         return
     for following in chords.ids_in_chain(embed.get("chain")):
-        queue.conclude(text_id(following), queue.ending(JobState.CANCELED, reason="revoked"))
+        queue.conclude(extending.text_id(following), queue.ending(JobState.CANCELED, reason="revoked"))
 
 
 # what comes of tasks, where the result backend does not tell it
@@ -113,7 +115,7 @@ def _tell(app: Any, task_id: str, state: JobState, token: str | None, reason: st
     if queue is None:
         return
     try:
-        tell(queue, text_id(task_id), queue.ending(state, reason=reason), token)
+        tell(queue, extending.text_id(task_id), queue.ending(state, reason=reason), token)
     except DepQueueError as error:
         # Its lease goes on, or it comes again: nothing is lost.
         logger.warning("task %s: its outcome %s could not be told: %s", task_id, state, error)
@@ -123,7 +125,7 @@ def _park(app: Any, task_id: str, token: str) -> None:
     """A task replaced by another goes on under its id, perhaps not at once: at the end of a chain, say."""
     queue = broker_queue(app)
     if queue is not None:
-        queue.park(text_id(task_id), token)
+        queue.park(extending.text_id(task_id), token)
 
 
 def _before_publish(
@@ -149,7 +151,7 @@ def load() -> None:
     if _loaded:
         return
     _loaded = True
-    register(CeleryPlugin())
+    extending.register(CeleryPlugin())
     connect_on_app_finalize(_add_tasks)
     from celery._state import _get_active_apps
 

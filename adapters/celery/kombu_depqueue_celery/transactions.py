@@ -6,8 +6,7 @@ from typing import Any
 
 from celery import states
 
-from kombu_depqueue import InvalidJob, JobState, LeaseLost, enlist
-from kombu_depqueue.extending import text_id
+from kombu_depqueue import InvalidJob, JobState, LeaseLost, enlist, extending
 from kombu_depqueue_celery.backend import FOR_EVER, DepQueueBackend
 from kombu_depqueue_celery.broker import broker_queue, lease_token
 from kombu_depqueue_celery.encoding import encode
@@ -49,8 +48,8 @@ def finish(request: Any, connection: Any, result: Any = None) -> None:
         data, meta = encode(backend, whole)
         keep = float(backend.expires or FOR_EVER)
     ending = queue.ending(JobState.SUCCEEDED, result=data, meta=meta, keep=keep)
-    if not queue.conclude(text_id(task_id), ending, token=token, connection=connection):
-        raise LeaseLost(text_id(task_id), detail="the task is another worker's now, or has ended")
+    if not queue.conclude(extending.text_id(task_id), ending, token=token, connection=connection):
+        raise LeaseLost(extending.text_id(task_id), detail="the task is another worker's now, or has ended")
 
 
 def _current_app() -> Any:

@@ -15,6 +15,7 @@ from sqlalchemy import make_url, text
 
 from kombu_depqueue import JobQueue
 from kombu_depqueue.testing.fixtures import Database
+from kombu_depqueue_celery.broker import close_queues
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[2] / "tests" / "transport")]  # in the workers too
@@ -60,6 +61,10 @@ class OneBench(Bench):
     def __init__(self, url: str, folder: Path, backend: str | None = None) -> None:
         super().__init__(url, folder, make_app, backend or broker_of(url), module="adapter_app", path=HERE)
         self._native: JobQueue | None = None
+
+    def close(self) -> None:
+        super().close()
+        close_queues()
 
     @property
     def native_queue(self) -> JobQueue:
