@@ -15,6 +15,7 @@ from kombu.utils.uuid import uuid
 from kombu_depqueue.dialects.steps import Claimed
 from kombu_depqueue.entry import Entry, check_name
 from kombu_depqueue.exchanges import Binding
+from kombu_depqueue.job import JobState
 from kombu_depqueue.plugins import plugin
 from kombu_depqueue.transport import codec
 from kombu_depqueue.transport.codec import entry_for
@@ -28,6 +29,7 @@ __all__ = ["Channel"]
 
 logger = logging.getLogger("kombu_depqueue")
 
+UNREADABLE = "dead: its consumer could not decode it"
 UNHEARD = 0.1
 """Seconds for which "nobody listens" is remembered for transient messages (Celery's events)."""
 
@@ -57,6 +59,7 @@ class Channel(Declarations):
         self._unacked: OrderedDict[int, Claimed] = OrderedDict()
         self._owing: set[int] = set()
         """Delivery tags of messages whose ack says only that they were taken."""
+        self._unreadable: set[int] = set()
         self._unheard: dict[tuple[str, str], float] = {}
 
     # publish
@@ -251,15 +254,24 @@ class Channel(Declarations):
         """Acknowledge a message (soon: acks travel in batches; what is not acked comes again)."""
         if self.connection is None or self.connection.in_child:
             return
-        owing = delivery_tag in self._owing
+        owing, unreadable = delivery_tag in self._owing, delivery_tag in self._unreadable
         self._owing.discard(delivery_tag)
+        self._unreadable.discard(delivery_tag)
         for claimed in self._pop(delivery_tag, multiple):
             self.acks, self.acked_at = self.acks + 1, time.monotonic()
+            if unreadable:
+                self._queue.conclude_held(claimed, self._queue.ending(JobState.FAILED, reason=UNREADABLE))
+                self._may_have_more()
+                continue
             if owing and not self.connection.deliveries.is_told(claimed):
                 self.connection.deliveries.run_on(claimed)
                 continue
             hurry = self.prefetch_count > 0 and self.has_room(self.credit(self.prefetch_count + self.reserve))
             self.connection.ack(claimed, hurry=hurry)
+
+    def unreadable(self, delivery_tag: int) -> None:
+        """A message could not be decoded: if it is acked all the same, it has not succeeded."""
+        self._unreadable.add(delivery_tag)
 
     def owe(self, delivery_tag: int) -> None:
         """Somebody tells later what came of the message (`Transport.conclude`); its ack says nothing of that."""
@@ -282,6 +294,7 @@ class Channel(Declarations):
                 self._queue.reject(held, told=told)
         finally:  # only now: else a later message would be fetched in its stead
             self._owing.discard(delivery_tag)
+            self._unreadable.discard(delivery_tag)
             self._unacked.pop(delivery_tag, None)
             self._may_have_more()
 

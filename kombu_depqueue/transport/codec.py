@@ -226,7 +226,6 @@ class Message(BaseMessage):
     """A claimed job as a message."""
 
     def __init__(self, claimed: Claimed, channel: Any, delivery_tag: int, consumer_tag: str | None, queue: str) -> None:
-        self._claimed = claimed
         try:
             envelope = _read(bytes(claimed.envelope)) if claimed.envelope else {}
             properties, headers = dict(envelope.get("properties") or {}), dict(envelope.get("headers") or {})
@@ -260,3 +259,11 @@ class Message(BaseMessage):
             delivery_info=info,
             channel=channel,
         )
+
+    def _decode(self) -> Any:
+        try:
+            return super()._decode()
+        except Exception:
+            # Celery acks what it cannot read; that is no success.
+            self.channel.unreadable(self.delivery_tag)
+            raise

@@ -199,7 +199,7 @@ def test_names_of_the_driver(database_url: str, connect: MakeConnection) -> None
 def test_clones_and_pickles_are_the_same_connection(connect: MakeConnection, broker_url: str) -> None:
     first = connect(transport_options={"queue_name_prefix": "p-"})
     publish(first.channel(), "kept", "q")
-    for other in (first.clone(), pickle.loads(pickle.dumps(first)), Connection(**first.info())):  # noqa: S301
+    for other in (first.clone(), pickle.loads(pickle.dumps(first)), Connection(**first.info())):
         with other:
             assert other.as_uri() == first.as_uri()
             message = other.channel().basic_get("q")
@@ -458,7 +458,7 @@ def test_a_failover_list(connect: MakeConnection, broker_url: str, database: Dat
         connection = connect(given, transport_options=options, connect_timeout=2)
         connection.ensure_connection(max_retries=3, interval_start=0.01)
         publish(connection.default_channel, 1, "q")
-        for other in (connection.clone(), pickle.loads(pickle.dumps(connection))):  # noqa: S301
+        for other in (connection.clone(), pickle.loads(pickle.dumps(connection))):
             with other:
                 assert contents(other.default_channel, "q") == [1]
                 publish(other.default_channel, 1, "q")

@@ -16,7 +16,7 @@ from kombu.utils.json import register_type
 
 from kombu_depqueue import Dependency, InvalidJob, OnUnmet, Policy
 
-__all__ = ["After", "after", "ids_of"]
+__all__ = ["After", "after", "ids_of", "teach_json"]
 
 
 class After(dict[str, Any]):
@@ -73,6 +73,7 @@ def _choice(name: str, kind: Any, value: Any) -> str:
         raise InvalidJob(name, f"{value!r} is none of {', '.join(kind)}") from None
 
 
-# In a canvas the options of later tasks travel in the messages of earlier ones: `set(depends_on=[result])` too.
-register_type(AsyncResult, "depqueue-result", lambda result: result.id, str)
-register_type(GroupResult, "depqueue-results", lambda result: [i for i, _ in ids_of(result)], list)
+def teach_json() -> None:
+    """In a canvas the options of later tasks travel in the messages of earlier ones: `set(depends_on=[result])` too."""
+    register_type(AsyncResult, "depqueue-result", lambda result: result.id, str)
+    register_type(GroupResult, "depqueue-results", lambda result: [i for i, _ in ids_of(result)], list)

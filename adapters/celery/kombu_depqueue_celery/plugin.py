@@ -13,7 +13,7 @@ from celery.exceptions import TimeLimitExceeded
 from kombu.serialization import loads, prepare_accept_content
 
 from kombu_depqueue import DepQueueError, JobState, extending
-from kombu_depqueue_celery import chords
+from kombu_depqueue_celery import chords, dependencies
 from kombu_depqueue_celery.backend import DepQueueBackend, comes_again
 from kombu_depqueue_celery.broker import broker_queue, lease_token, tell
 from kombu_depqueue_celery.refusal import guard
@@ -152,6 +152,7 @@ def load() -> None:
         return
     _loaded = True
     extending.register(CeleryPlugin())
+    dependencies.teach_json()
     connect_on_app_finalize(_add_tasks)
     from celery._state import _get_active_apps
 

@@ -20,7 +20,7 @@ if "DQ_WITHOUT_ADAPTER" in os.environ:
     plugins._loaded = True
     plugins._plugins.clear()
 
-from transport_app import make_app, write
+from transport_app import make_app, read_facts, write
 
 
 def work(self: Task, label: Any, seconds: float = 0.0, fail: bool = False, retries: int = 0) -> Any:
@@ -34,6 +34,15 @@ def work(self: Task, label: Any, seconds: float = 0.0, fail: bool = False, retri
     if fail:
         raise ValueError(f"{label} fails")
     return label
+
+
+def fails_once(self: Task, marker: str) -> str:
+    """Fail the first time that this marker is seen."""
+    before = [f for f in read_facts() if f.get("label") == marker]
+    write(what="start", id=self.request.id, label=marker)
+    if not before:
+        raise ValueError("the first time")
+    return "good now"
 
 
 def late_work(self: Task, *args: Any, **kwargs: Any) -> Any:
@@ -143,6 +152,7 @@ def booked(self: Task, table: str, label: str, then: str = "") -> str:
 TASKS: list[tuple[Any, dict[str, Any]]] = [
     (work, {"bind": True, "max_retries": None}),
     (late_work, {"bind": True, "acks_late": True, "max_retries": None}),
+    (fails_once, {"bind": True}),
     (collect, {"bind": True}),
     (slow_body, {"bind": True, "acks_late": True}),
     (errback, {}),
