@@ -12,15 +12,28 @@ from celery import Celery
 __all__ = ["make_app"]
 
 
-def make_app(broker: str, options: dict[str, Any]) -> Celery:
+def make_app(broker: str, options: dict[str, Any], backend: str | None = None, *, late: bool = False) -> Celery:
     """Tasks that do nothing but say that they ran, by a write of a few bytes to a file (2 us)."""
-    app = Celery("bench", broker=broker, set_as_current=False)
-    app.conf.update(broker_transport_options=options, task_ignore_result=True, broker_connection_retry_on_startup=True)
+    app = Celery("bench", broker=broker, backend=backend, set_as_current=False)
+    app.conf.update(
+        broker_transport_options=options,
+        task_ignore_result=backend is None,
+        task_acks_late=late,
+        broker_connection_retry_on_startup=True,
+    )
     file = os.open(os.environ["BENCH_FILE"], os.O_WRONLY | os.O_APPEND) if "BENCH_FILE" in os.environ else -1
 
     @app.task(name="noop", shared=False)
     def noop() -> None:
         os.write(file, b".")
+
+    @app.task(name="give", shared=False)
+    def give(value: Any) -> Any:
+        return value
+
+    @app.task(name="gather", shared=False)
+    def gather(values: Any) -> int:
+        return len(values)
 
     @app.task(name="moment", shared=False)
     def moment(sent: float) -> None:
@@ -29,5 +42,16 @@ def make_app(broker: str, options: dict[str, Any]) -> Celery:
     return app
 
 
+if "BENCH_PLAIN" in os.environ:  # as if the adapter were not installed
+    from kombu_depqueue import plugins
+
+    plugins._loaded = True
+    plugins._plugins.clear()
+
 if "BENCH_BROKER" in os.environ:
-    app = make_app(os.environ["BENCH_BROKER"], json.loads(os.environ["BENCH_OPTIONS"]))
+    app = make_app(
+        os.environ["BENCH_BROKER"],
+        json.loads(os.environ["BENCH_OPTIONS"]),
+        os.environ.get("BENCH_BACKEND"),
+        late="BENCH_LATE" in os.environ,
+    )

@@ -32,6 +32,7 @@ from contextlib import ExitStack
 
 import figures_backlog
 import figures_celery
+import figures_results
 import figures_running
 import figures_throughput
 from measure import Others, Row, table
@@ -53,6 +54,9 @@ FIGURES: dict[str, Callable[[Scene], Iterator[Row]]] = {
     "celery-publish": figures_celery.publish,
     "celery-drain": figures_celery.drain,
     "celery-latency": figures_celery.latency,
+    "celery-tracking": figures_results.tracking,
+    "celery-chords": figures_results.chords,
+    "celery-results": figures_results.results,
 }
 
 

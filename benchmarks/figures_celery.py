@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -45,6 +45,8 @@ class Broker:
     url: str
     options: dict[str, Any]
     file: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    """What its workers are told beside."""
 
     def __post_init__(self) -> None:
         self.app = make_app(self.url, self.options)
@@ -78,7 +80,7 @@ class Broker:
         process = subprocess.Popen(
             [*command, "-Q", queue, "-n", f"{queue}@bench", "-l", "error"],
             cwd=HERE,
-            env={**os.environ, **own},
+            env={**os.environ, **own, **self.environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kombu_depqueue.outcomes import Outcome
     from kombu_depqueue.plugins import Plugin, register
     from kombu_depqueue.statements import StoredJob
-    from kombu_depqueue.transport import conclude, queue_here
+    from kombu_depqueue.transport import close_pipe, conclude, open_pipe, queue_here
     from kombu_depqueue.transport.address import address_of, safe_uri
     from kombu_depqueue.transport.codec import AWAITED, JOINS, PROMISED, text_id
 
@@ -25,7 +25,7 @@ _HOMES = {
     "outcomes": "Outcome",
     "plugins": "Plugin register",
     "statements": "StoredJob",
-    "transport": "conclude queue_here",
+    "transport": "close_pipe conclude open_pipe queue_here",
     "transport.address": "address_of safe_uri",
     "transport.codec": "AWAITED JOINS PROMISED text_id",
 }
@@ -42,7 +42,9 @@ __all__ = [
     "Plugin",
     "StoredJob",
     "address_of",
+    "close_pipe",
     "conclude",
+    "open_pipe",
     "queue_here",
     "register",
     "safe_uri",

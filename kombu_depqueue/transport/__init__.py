@@ -28,8 +28,9 @@ from kombu_depqueue.reservation import key_of
 from kombu_depqueue.transport import channel
 from kombu_depqueue.transport.address import address_of, normalise, safe_uri
 from kombu_depqueue.transport.delivery import Deliveries
+from kombu_depqueue.transport.pipe import Pipe, Told
 
-__all__ = ["Transport", "conclude", "queue_here"]
+__all__ = ["Transport", "close_pipe", "conclude", "open_pipe", "queue_here"]
 
 logger = logging.getLogger("kombu_depqueue")
 
@@ -102,7 +103,7 @@ class Transport(base.Transport):
                 limit = self._options.get("prefetch_limit") or PREFETCH_LIMIT
                 self._deliveries = Deliveries(self.queue, limit)
                 if self._hub is not None:
-                    self._hub.add_reader(self._deliveries.fileno, self._on_readable, self._hub)
+                    self._listen(self._hub)
             return self._deliveries
 
     @property
@@ -132,8 +133,14 @@ class Transport(base.Transport):
         else:
             self._deliveries.ack(claimed, hurry=hurry)
 
+    def is_told(self, claimed: Claimed) -> bool:
+        """Whether the outcome of a message that is being acked is known."""
+        _outcomes.receive()  # whoever told it did so before Celery came to ack
+        return self.deliveries.is_told(claimed)
+
     def take_told(self, claimed: Claimed) -> Ending | None:
         """The outcome that was told of a message not acked yet."""
+        _outcomes.receive()
         return None if self._deliveries is None else self._deliveries.take_told(claimed)
 
     def conclude(self, key: Key, job_id: UUID, ending: Ending) -> bool:
@@ -145,7 +152,7 @@ class Transport(base.Transport):
             if held is not None:
                 self._deliveries.conclude(held, ending, acked=False)
                 return True
-        if key.queue_id not in self._deliveries.numbers():
+        if not self._deliveries.has_consumed(key.queue_id):
             return False
         known = Claimed(*key, 0, 0, 0, job_id, None, False, None, b"")
         self._deliveries.conclude(known, ending, acked=True)
@@ -177,6 +184,8 @@ class Transport(base.Transport):
     def close_connection(self, connection: Any) -> None:
         """Give everything back and close."""
         self.connected = False
+        if not self.in_child:
+            _outcomes.receive()
         self.unregister_from_event_loop(connection, self._hub)
         forked = self.in_child
         queue, deliveries = self._queue, self._deliveries
@@ -226,7 +235,13 @@ class Transport(base.Transport):
         """Have the event loop deliver when messages arrive."""
         self._hub = loop
         if self._deliveries is not None:
-            loop.add_reader(self._deliveries.fileno, self._on_readable, loop)
+            self._listen(loop)
+
+    def _listen(self, loop: Any) -> None:
+        assert self._deliveries is not None  # noqa: S101 - see the callers
+        loop.add_reader(self._deliveries.fileno, self._on_readable, loop)
+        if _outcomes.pipe is not None and not _outcomes.pipe.is_childs:
+            loop.add_reader(_outcomes.pipe.fileno, _outcomes.receive)
 
     def unregister_from_event_loop(self, connection: Any, loop: Any) -> None:
         """The event loop lets go."""
@@ -270,13 +285,49 @@ class Transport(base.Transport):
         return {"hostname": "depqueue://", "port": None}
 
 
-def conclude(token: str, job_id: UUID, ending: Ending) -> bool:
-    """Tell the outcome of a message that this process consumes, in the batch of its next acks.
+class _Outcomes:
+    """Outcomes on their way to whichever connection consumes."""
 
-    False: no connection of this process consumes it (it was forked off the one that does).
+    def __init__(self) -> None:
+        self.pipe: Pipe | None = None
+        self._pending: list[Told] = []
+
+    def tell(self, told: Told) -> bool:
+        """Tell one: in the batch of the next acks of a connection of this process, or of its parent."""
+        if self.pipe is not None and self.pipe.is_childs:
+            return self.pipe.send(told)
+        return any(one.conclude(*told) for one in list(_transports))
+
+    def receive(self) -> None:
+        """Tell what the children have sent; what cannot be told, since the connection is lost, waits for the next."""
+        if self.pipe is not None and not self.pipe.is_childs:
+            self._pending += self.pipe.receive()
+        self._pending = [told for told in self._pending if not self.tell(told)]
+
+
+_outcomes = _Outcomes()
+
+
+def conclude(token: str, job_id: UUID, ending: Ending) -> bool:
+    """Tell the outcome of a message that this process, or the one it was forked off, consumes: with its next acks.
+
+    False: there is no such way; it has to be told by itself.
     """
-    key = key_of(token)
-    return any(one.conclude(key, job_id, ending) for one in list(_transports))
+    return _outcomes.tell(Told(key_of(token), job_id, ending))
+
+
+def open_pipe() -> None:
+    """Before processes are forked off that run tasks: let them tell their outcomes through this one."""
+    if _outcomes.pipe is None:
+        _outcomes.pipe = Pipe()
+
+
+def close_pipe() -> None:
+    """No process that runs tasks is left."""
+    if _outcomes.pipe is not None and not _outcomes.pipe.is_childs:
+        _outcomes.receive()
+        _outcomes.pipe.close()
+        _outcomes.pipe = None
 
 
 def queue_here() -> MessageQueue | None:

@@ -263,7 +263,7 @@ class Channel(Declarations):
                 self._queue.conclude_held(claimed, self._queue.ending(JobState.FAILED, reason=UNREADABLE))
                 self._may_have_more()
                 continue
-            if owing and not self.connection.deliveries.is_told(claimed):
+            if owing and not self.connection.is_told(claimed):
                 self.connection.deliveries.run_on(claimed)
                 continue
             hurry = self.prefetch_count > 0 and self.has_room(self.credit(self.prefetch_count + self.reserve))

@@ -68,8 +68,10 @@ class Deliveries:
         self._acks: deque[Claimed] = deque()
         self._endings: dict[tuple[int, int], Ending] = {}
         """How those end that come to something else than success without a result, by order number and token."""
-        self._running: deque[Claimed] = deque()
-        """Those that were acked before their outcome, which is told later."""
+        self._running: dict[tuple[int, int], tuple[Claimed, float]] = {}
+        """Those that were acked, and when, before their outcome, which is told later."""
+        self._numbers: set[int] = set()
+        """All queues ever consumed."""
         self._arrived = threading.Condition()
         self._turn: dict[int, int] = {}
         self._thread: threading.Thread | None = None
@@ -96,6 +98,7 @@ class Deliveries:
         """Begin to fetch for a consumer."""
         with self._fetching:
             self._consumers.append(consumer)
+            self._numbers.add(consumer.number)
         if self._thread is None:
             self._queue.join()
             self._thread = threading.Thread(target=self._run, name="depqueue-fetch", daemon=True)
@@ -165,18 +168,26 @@ class Deliveries:
         self._go_on()
 
     def run_on(self, claimed: Claimed) -> None:
-        """Acked, and the outcome is owed: soon it is never to be handed out again."""
-        self._running.append(claimed)
-        if self._dozing or len(self._running) >= MOST // 4:
+        """Acked, and the outcome is owed: unless that comes soon, it is never to be handed out again."""
+        self._running[claimed.seq, claimed.token] = claimed, time.monotonic()
+        if self._dozing:
             self._dozing = False
             self._queue.interrupt()
         self._go_on()
 
     def conclude(self, claimed: Claimed, ending: Ending, *, acked: bool) -> None:
         """Tell the outcome soon: now, if the message was `acked` before, else with its ack."""
-        self._endings[claimed.seq, claimed.token] = ending
+        key = claimed.seq, claimed.token
+        if key in self._endings:
+            return  # the first word counts
+        self._endings[key] = ending
+        self._running.pop(key, None)
         if acked:
             self.ack(claimed, hurry=False)
+
+    def has_consumed(self, queue: int) -> bool:
+        """Whether it fetches from this queue, or did."""
+        return queue in self._numbers
 
     def is_told(self, claimed: Claimed) -> bool:
         """Whether the outcome is known already, and waits for the ack."""
@@ -208,13 +219,13 @@ class Deliveries:
         return self._mark_running() or bool(todo)
 
     def _mark_running(self) -> bool:
-        todo = [self._running.popleft() for _ in range(len(self._running))]
+        """Mark those that have been running for a while: the outcome of the others may be here any moment."""
+        late = time.monotonic() - (0 if self._closed else LINGER)
+        todo = [claimed for claimed, since in list(self._running.values()) if since <= late]
         if todo:
-            try:
-                self._queue.run_on(todo)
-            except BaseException:
-                self._running.extendleft(reversed(todo))
-                raise
+            self._queue.run_on(todo)
+            for claimed in todo:
+                self._running.pop((claimed.seq, claimed.token), None)
         return bool(todo)
 
     def _own(self, todo: list[Claimed]) -> dict[int, Ending]:

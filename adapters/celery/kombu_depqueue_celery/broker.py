@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from celery import Celery
 from kombu.connection import Connection
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["broker_queue", "close_queues", "lease_token", "open_queue", "same_place", "tell"]
 
 _queues: dict[str, MessageQueue] = {}
+_brokers: WeakKeyDictionary[Celery, MessageQueue | None] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -42,8 +44,12 @@ def broker_queue(app: Celery) -> MessageQueue | None:
     here = extending.queue_here()
     if here is not None:
         return here
-    connection = app.connection_for_write()
-    return open_queue(connection) if connection.transport.driver_type == "depqueue" else None
+    known = _brokers.get(app)
+    if (known is None and app not in _brokers) or (known is not None and known.is_closed):
+        connection = app.connection_for_write()
+        ours = connection.transport.driver_type == "depqueue"
+        known = _brokers[app] = open_queue(connection) if ours else None
+    return known
 
 
 def same_place(one: MessageQueue, other: MessageQueue | None) -> bool:
@@ -65,10 +71,10 @@ def lease_token(request: Any, task_id: str | None = None) -> str | None:
 
 
 def tell(queue: MessageQueue, job_id: UUID, ending: Ending, token: str | None) -> bool:
-    """Tell what came of a job: with the next acks where this process consumes, else at once.
+    """Tell the broker what came of a job: with the next acks of the worker that runs it, else at once.
 
     False: the job is not ours any more.
     """
-    if token is not None and same_place(queue, extending.queue_here()) and extending.conclude(token, job_id, ending):
+    if token is not None and extending.conclude(token, job_id, ending):
         return True
     return queue.conclude(job_id, ending, token=token)

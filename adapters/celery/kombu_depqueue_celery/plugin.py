@@ -165,8 +165,18 @@ def load() -> None:
         (signals.task_failure, _task_failure),
         (signals.task_revoked, _task_revoked),
         (signals.before_task_publish, _before_publish),
+        (signals.worker_before_create_process, _before_fork),
+        (signals.worker_shutdown, _after_shutdown),
     ):
         signal.connect(receiver, weak=False)
+
+
+def _before_fork(**kwargs: Any) -> None:
+    extending.open_pipe()
+
+
+def _after_shutdown(**kwargs: Any) -> None:
+    extending.close_pipe()
 
 
 def _add_tasks(app: Any) -> None:
