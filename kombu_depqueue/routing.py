@@ -133,6 +133,13 @@ class Routing(Reports):
         return insert_unless_there(b, self.dialect).values(values)  # type: ignore[no-any-return]
 
     @statement
+    def binding(self) -> Executable:
+        """Whether a queue is bound so."""
+        b = self.t.binding.c
+        key = (b.exchange == bindparam("p_exchange"), b.routing_key == bindparam("p_routing_key"))
+        return select(b.queue_id).where(*key, b.queue_id == bindparam("p_queue_id"))
+
+    @statement
     def drop_binding(self) -> Executable:
         """Unbind a queue."""
         b = self.t.binding

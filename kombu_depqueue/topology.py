@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import event
 
 from kombu_depqueue.dialects import Tx
+from kombu_depqueue.enlisting import Deferred, enlisted
 from kombu_depqueue.exchanges import Binding, load_arguments, route
 from kombu_depqueue.records import Records
 from kombu_depqueue.store import Store
 
 __all__ = ["ExchangeFacts", "QueueFacts", "Topology"]
+
+T = TypeVar("T")
 
 
 class QueueFacts(NamedTuple):
@@ -46,6 +51,26 @@ class Topology:
         self._store, self._records = store, records
         self._database, self._sql = store.database, store.sql
         self._owned: set[str] = set()
+        self.undone: Callable[[], None] = lambda: None
+        """Called when a transaction was rolled back in which something was declared."""
+
+    def _caller(self) -> Any:
+        """The caller's connection, where it may hold the only write lock: what is declared is part of it then."""
+        connection = enlisted() if self._store.dialect.one_writer else None
+        return None if isinstance(connection, Deferred) else connection
+
+    def _read(self, work: Callable[[Tx], T]) -> T:
+        caller = self._caller()
+        return self._database.read(work) if caller is None else self._database.join(caller, work)
+
+    def _write(self, work: Callable[[Tx], T]) -> T:
+        caller = self._caller()
+        if caller is None:
+            return self._database.write(work)
+        done = self._database.join(caller, work)
+        connection = caller.connection() if hasattr(caller, "get_bind") else caller
+        event.listen(connection, "rollback", lambda _: self.undone(), once=True)
+        return done
 
     # exchanges
 
@@ -58,13 +83,13 @@ class Topology:
 
         found = self.exchange(name)
         if found is None:
-            self._database.write(work)
+            self._write(work)
             found = self.exchange(name)
         return found or facts
 
     def exchange(self, name: str) -> ExchangeFacts | None:
         """What an exchange is; None: it does not exist."""
-        rows = self._database.read(lambda tx: tx.all(self._sql.exchange_by_name, p_name=name))
+        rows = self._read(lambda tx: tx.all(self._sql.exchange_by_name, p_name=name))
         if not rows:
             return None
         kind, durable, auto_delete, arguments = rows[0]
@@ -112,15 +137,15 @@ class Topology:
             tx.run(self._sql.declare_queue, p_queue=queue, **values)
             return queue
 
-        number = self._database.write(work)
-        self._store.remember_queue("", name, number, keep=not ephemeral)
+        number = self._write(work)
+        self._store.remember_queue("", name, number, keep=not ephemeral and self._caller() is None)
         if owner is not None:
             self._owned.add(name)
         return QueueFacts(number, True, ephemeral, auto_delete, owner, dict(arguments))
 
     def queue(self, name: str) -> QueueFacts | None:
         """What a queue is; None: it does not exist."""
-        rows = self._database.read(lambda tx: tx.all(self._sql.queue_facts, p_name=name))
+        rows = self._read(lambda tx: tx.all(self._sql.queue_facts, p_name=name))
         if not rows:
             return None
         number, declared, ephemeral, auto_delete, owner, arguments = rows[0]
@@ -165,9 +190,10 @@ class Topology:
     # bindings
 
     def bind(self, number: int, exchange: str, routing_key: str) -> None:
-        """Bind a queue."""
+        """Bind a queue, unless it is bound so."""
         key = {"p_exchange": exchange, "p_routing_key": routing_key, "p_queue_id": number}
-        self._database.write(lambda tx: tx.run(self._sql.add_binding, **key))
+        if not self._read(lambda tx: tx.all(self._sql.binding, **key)):  # no write for each producer
+            self._write(lambda tx: tx.run(self._sql.add_binding, **key))
 
     def unbind(self, number: int, exchange: str, routing_key: str) -> None:
         """Unbind a queue."""
@@ -180,7 +206,7 @@ class Topology:
 
     def route(self, exchange: str, routing_key: str) -> tuple[str, list[Binding]] | None:
         """The exchange's type, and the queues that a message goes to, each once; None: there is no such exchange."""
-        return self._database.read(lambda tx: route(tx, self._sql, exchange, routing_key))
+        return self._read(lambda tx: route(tx, self._sql, exchange, routing_key))
 
     # consumers
 

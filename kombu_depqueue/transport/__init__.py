@@ -85,6 +85,8 @@ class Transport(base.Transport):
         except BaseException:
             queue.close()
             raise
+        client: Any = self.client
+        queue.topology.undone = client.declared_entities.clear
         self._queue, self._pid, self.connected = queue, os.getpid(), True
         return self
 

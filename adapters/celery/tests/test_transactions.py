@@ -103,6 +103,23 @@ def test_canvases_are_part_of_the_transaction(bench: Bench, book: Book, kind: st
     assert book.labels() == (["order"] if commit else [])
 
 
+def test_the_first_that_is_ever_sent(bench: Bench, book: Book) -> None:
+    """While the caller's transaction holds SQLite's only write lock, and is then rolled back."""
+    bench.native_queue.queues()  # the tables are there, and no queue was ever declared
+    for end in ("rollback", "commit"):
+        with Session(book.engine) as session, enlist(session):
+            book.insert(session, end)
+            began = time.monotonic()
+            bench.send("work", end)
+            chord([bench.signature("add", 1, 1)], bench.signature("collect"), app=bench.app)()
+            assert time.monotonic() - began < 5
+            getattr(session, end)()
+    assert book.labels() == ["commit"]
+    assert counts(bench) == (2, 0, 1)
+    bench.send("work", "afterwards")
+    assert counts(bench) == (3, 0, 1)
+
+
 @pytest.mark.parametrize("commit", [True, False])
 @pytest.mark.parametrize("kind", ["session", "connection"])
 def test_async_sessions(bench: Bench, book: Book, kind: str, commit: bool) -> None:

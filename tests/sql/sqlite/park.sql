@@ -1,0 +1,4 @@
+-- Let a held job be running in nobody's hands.
+UPDATE depqueue_job SET consumer_id=0, lease_token=0, flags=(depqueue_job.flags | 16)
+    WHERE depqueue_job.queue_id = :p_queue AND depqueue_job.rank = :p_rank
+    AND depqueue_job.seq = :p_seq AND depqueue_job.lease_token = :p_token
