@@ -28,6 +28,8 @@ LIVE = 0
 """Of a dependency: it has not ended (else its status number)."""
 GONE = -1
 """Of a dependency of a job that is retried: it ended long ago, and its record was pruned."""
+TOLD_AT_ONCE = 1000
+"""Dependents told in one step."""
 
 
 def insert_entries(
@@ -49,7 +51,8 @@ def insert_entries(
         return set()
     plan = _Plan(dialect, queues)
     if any(e.supersedes for e in entries) and not (plain and dialect.steps_are_statements):
-        plan.superseded = _supersede(tx, dialect, [e.job_id for e in entries if e.supersedes and e.job_id])
+        again = [e.job_id for e in entries if e.supersedes and e.job_id]
+        plan.superseded, plan.ended = _supersede(tx, dialect, again)
     if plain and not plan.superseded:
         plan.ready = [plan.row(entry) for entry in entries]
         dialect.insert_jobs(tx, plan.ready)
@@ -86,18 +89,31 @@ def _refuse_twice(ids: Sequence[UUID]) -> None:
         raise Duplicate(*twice)
 
 
-def _supersede(tx: Tx, dialect: Dialect, ids: Sequence[UUID]) -> dict[UUID, tuple[StoredJob, bool]]:
-    """Take out older deliveries of the jobs, and end records; returns the deliveries, and whether blocked."""
-    sql, found = dialect.sql, {}
+def _supersede(tx: Tx, dialect: Dialect, ids: Sequence[UUID]) -> tuple[dict[UUID, tuple[StoredJob, bool]], set[UUID]]:
+    """Take out older deliveries of the jobs, and end records.
+
+    Returns the deliveries, and whether each was blocked; and the ids of those that had ended.
+    """
+    sql, found, ended = dialect.sql, {}, set()
     for job_id in ids:
         for row in tx.all(sql.take_job, p_job_id=job_id):
             found[job_id] = (StoredJob(*row), False)
         blocked = bool(tx.all(sql.lock_blocked, ids=[job_id]))
         for row in tx.all(sql.take_waiting, p_job_id=job_id):
             found[job_id] = (StoredJob(*row), blocked)
-        if tx.all(sql.take_ended, p_job_id=job_id):
+        for _, number, *_ in tx.all(sql.take_ended, p_job_id=job_id):
             tx.all(sql.take_ended_body, p_job_id=job_id)
-    return found
+            tell_once(tx, dialect, job_id, number)
+            ended.add(job_id)
+    return found, ended
+
+
+def tell_once(tx: Tx, dialect: Dialect, job_id: UUID, status: int) -> None:
+    """A job that has ended is to end again: those that this end was told to must not be told twice."""
+    notes = [job_id] if tx.all(dialect.sql.release_of, p_dep_id=job_id) else []
+    while notes:  # not all were told yet
+        notes = dialect.release(tx, notes, TOLD_AT_ONCE, dialect.settings.result_retention).pending
+    tx.run(dialect.sql.meet_edges, p_dep_id=job_id, p_mask=1 << status)
 
 
 def _lock_dependencies(tx: Tx, dialect: Dialect, entries: Sequence[Entry]) -> dict[UUID, int]:
@@ -142,6 +158,7 @@ class _Plan:
         self.clock: datetime | None = None
         self.woken: set[int] = set()
         self.superseded: dict[UUID, tuple[StoredJob, bool]] = {}
+        self.ended: set[UUID] = set()
         self.ready: list[dict[str, Any]] = []
         self.waiting: list[dict[str, Any]] = []
         self.blocked: list[dict[str, Any]] = []
@@ -164,6 +181,8 @@ class _Plan:
             if older is not None:
                 row["p_flags"] |= older[0].flags & (Flag.HAS_DEPENDENTS | Flag.WATCHED)
                 self.renewed.append(older[0].job_id)
+            elif entry.job_id in self.ended and entry.edges:
+                self.renewed.append(entry.job_id)
             pending, why = self._plan_edges(entry, ends)
         if why is not None and not entry.hold:
             job = StoredJob(**{n: row.get(f"p_{n}") for n in StoredJob._fields})  # type: ignore[arg-type]

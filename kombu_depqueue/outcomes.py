@@ -14,6 +14,7 @@ from uuid import UUID
 
 from kombu_depqueue.dialects import Tx
 from kombu_depqueue.dialects.steps import STATUS, Ending, Key, Released
+from kombu_depqueue.inserting import tell_once
 from kombu_depqueue.job import JobState
 from kombu_depqueue.releases import STATE
 from kombu_depqueue.schema import Flag
@@ -63,7 +64,8 @@ class Outcomes:
 
         def work(tx: Tx) -> Released | None:
             self.dialect.lock_ids(tx, [job_id])
-            job = self._take(tx, job_id) or self._unseen(tx, job_id, ending, queue)
+            # Twice: between two looks it may move from the one table to the other.
+            job = self._take(tx, job_id) or self._take(tx, job_id) or self._unseen(tx, job_id, ending, queue)
             if job is None:
                 return None
             self.dialect.record_end(tx, [job], ending)
@@ -86,9 +88,13 @@ class Outcomes:
     def _unseen(self, tx: Tx, job_id: UUID, ending: Ending, queue: int) -> StoredJob | None:
         """A job that is not live, as if it had been; None: its end stands."""
         tx.all(self.sql.lock_ended, ids=[job_id])
-        for row in tx.all(self.sql.ended_among, ids=[job_id]):
-            if row[1] == SUCCEEDED or ending.status != SUCCEEDED:
+        for _, status, result, _ in tx.all(self.sql.ended_among, ids=[job_id]):
+            if status == ending.status and result is None and ending.result is not None:
+                values = {"p_result": ending.result, "p_meta": ending.meta, "p_reason": ending.reason}
+                tx.run(self.sql.amend_end, p_job_id=job_id, **values)  # what is known of this very end
+            if status == SUCCEEDED or ending.status != SUCCEEDED:
                 return None  # the first word counts, but that it succeeded after all
+            tell_once(tx, self.dialect, job_id, status)
         told = any(not met for _, _, met in tx.all(self.sql.dependents, p_dep_id=job_id))
         clock: datetime = tx.all(self.sql.clock)[0][0]
         flags = (Flag.HAS_DEPENDENTS if told else 0) | Flag.WATCHED
@@ -98,8 +104,7 @@ class Outcomes:
         """End a job that nobody holds; returns the job, if that was so."""
 
         def work(tx: Tx) -> Released:
-            rows = tx.all(self.sql.take_unheld, p_job_id=job_id)
-            job = StoredJob(*rows[0]) if rows else self._take_waiting(tx, job_id)
+            job = self._take_unheld(tx, job_id) or self._take_unheld(tx, job_id)
             if job is None:
                 return Released(set(), [])
             self.dialect.record_end(tx, [job], ending)
@@ -108,6 +113,10 @@ class Outcomes:
         released = self.database.write(work, done=self.store.have_ended(ending))
         self.store.release_pending(released)
         return (released.ended[0] if released.ended else None), released
+
+    def _take_unheld(self, tx: Tx, job_id: UUID) -> StoredJob | None:
+        rows = tx.all(self.sql.take_unheld, p_job_id=job_id)
+        return StoredJob(*rows[0]) if rows else self._take_waiting(tx, job_id)
 
     def note(self, job_id: UUID, meta: bytes | None, token: int | None) -> bool:
         """What the worker of a live job says of it; False: it is not live, or another has it."""
@@ -155,6 +164,8 @@ class Outcomes:
             return  # commits are seen anyway
 
         def work(tx: Tx) -> None:
+            if len(ids) > 1:
+                tx.all(self.sql.lock_jobs, ids=list(ids))  # in the order in which others do
             tx.run(self.sql.watch_hot, ids=list(ids))
             tx.run(self.sql.watch_cold, ids=list(ids))
 

@@ -219,7 +219,7 @@ class Records:
             edges=edges,
             reopened=True,
             hold=bool(flags & Flag.HOLD),
-            flags=flags & Flag.HAS_DEPENDENTS,
+            flags=flags & (Flag.HAS_DEPENDENTS | Flag.JOINS | Flag.WATCHED),
         )
         return entry, number
 

@@ -149,6 +149,14 @@ class Reports(Timing):
         return delete(j).where(free).returning(*self.moved(j))
 
     @statement
+    def amend_end(self) -> Executable:
+        """Add to the record of an ended job what was not known before."""
+        d = self.t.done
+        names = ("result", "meta", "reason")
+        values: dict[str, Any] = {n: bindparam(f"p_{n}", type_=d.c[n].type) for n in names}
+        return update(d).where(d.c.job_id == bindparam("p_job_id", type_=_ID)).values(**values)
+
+    @statement
     def forget_result(self) -> Executable:
         """Forget what a job gave; how it ended is kept for those that depend on it."""
         d = self.t.done

@@ -157,7 +157,9 @@ class Timing(Statements):
     def mark_running(self) -> Executable:
         """Held jobs were acked before their outcome is known: they are never to be handed out again."""
         j = self.t.job
-        return update(j).where(self._all_held()).values(flags=with_flag(j, Flag.RUNNING))
+        # Not one whose lease has expired: whoever is given that has acked nothing.
+        held = and_(self._all_held(), j.c.consumer_id.is_not(None))
+        return update(j).where(held).values(flags=with_flag(j, Flag.RUNNING))
 
     @statement
     def holders_of_running(self) -> Executable:

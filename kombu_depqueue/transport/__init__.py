@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -35,6 +36,7 @@ __all__ = ["Transport", "close_pipe", "conclude", "open_pipe", "queue_here"]
 logger = logging.getLogger("kombu_depqueue")
 
 _transports: weakref.WeakSet[Transport] = weakref.WeakSet()
+_transports_lock = threading.RLock()
 
 PREFETCH_LIMIT = 256
 """Messages fetched ahead at most, for consumers without a prefetch count."""
@@ -71,7 +73,8 @@ class Transport(base.Transport):
         self._hub: Any = None
         self.channels: list[channel.Channel] = []
         self.connected = False
-        _transports.add(self)
+        with _transports_lock:
+            _transports.add(self)
         _join_mingle()
 
     # the connection
@@ -134,6 +137,10 @@ class Transport(base.Transport):
             self.queue.ack_messages([claimed])
         else:
             self._deliveries.ack(claimed, hurry=hurry)
+
+    def consumes(self) -> None:
+        """A consumer was added: outcomes that waited for a connection can be told."""
+        _outcomes.receive()
 
     def is_told(self, claimed: Claimed) -> bool:
         """Whether the outcome of a message that is being acked is known."""
@@ -203,6 +210,8 @@ class Transport(base.Transport):
                 deliveries.close(forked=forked)
         except DepQueueError as error:
             logger.warning("could not flush acks: %s", error)
+            if deliveries is not None:
+                _outcomes.keep(deliveries.untold())
         if queue is not None and not forked:
             try:
                 queue.close()
@@ -293,21 +302,41 @@ class _Outcomes:
     def __init__(self) -> None:
         self.pipe: Pipe | None = None
         self._pending: list[Told] = []
+        self._lock = threading.Lock()
+        """Tasks tell from any thread, while others open and close connections."""
 
     def tell(self, told: Told) -> bool:
         """Tell one: in the batch of the next acks of a connection of this process, or of its parent."""
         if self.pipe is not None and self.pipe.is_childs:
             return self.pipe.send(told)
-        return any(one.conclude(*told) for one in list(_transports))
+        self.receive()  # what a process told before it died comes before what is said of its death
+        return self._tell(told)
+
+    def _tell(self, told: Told) -> bool:
+        return any(one.conclude(*told) for one in transports())
+
+    def keep(self, untold: Sequence[Told]) -> None:
+        """Tell these when there is a connection again."""
+        with self._lock:
+            self._pending += untold
 
     def receive(self) -> None:
         """Tell what the children have sent; what cannot be told, since the connection is lost, waits for the next."""
-        if self.pipe is not None and not self.pipe.is_childs:
-            self._pending += self.pipe.receive()
-        self._pending = [told for told in self._pending if not self.tell(told)]
+        if self.pipe is None and not self._pending:
+            return
+        with self._lock:
+            if self.pipe is not None and not self.pipe.is_childs:
+                self._pending += self.pipe.receive()
+            self._pending = [told for told in self._pending if not self._tell(told)]
 
 
 _outcomes = _Outcomes()
+
+
+def transports() -> list[Transport]:
+    """Those of this process (and, in a child, its parent's)."""
+    with _transports_lock:
+        return list(_transports)
 
 
 def conclude(token: str, job_id: UUID, ending: Ending) -> bool:
@@ -334,7 +363,7 @@ def close_pipe() -> None:
 
 def queue_here() -> MessageQueue | None:
     """The queue of a connection that this process, or the one it was forked off, consumes from."""
-    for one in list(_transports):
+    for one in transports():
         if one._deliveries is not None and one._queue is not None:
             return one._queue
     return None

@@ -199,6 +199,7 @@ class Channel(Declarations):
         consumer = Consumer(tag, self, stored, number, bool(no_ack), callback or (lambda message: None))
         self._consumers[tag] = consumer
         self.connection.deliveries.add(consumer)
+        self.connection.consumes()
         return tag
 
     def basic_cancel(self, consumer_tag: str, **kwargs: Any) -> None:
@@ -243,21 +244,21 @@ class Channel(Declarations):
 
     # settle
 
-    def _pop(self, delivery_tag: int, multiple: bool = False) -> list[Claimed]:
+    def _pop(self, delivery_tag: int, multiple: bool = False) -> list[tuple[int, Claimed]]:
         if not multiple:
             one = self._unacked.pop(delivery_tag, None)
-            return [] if one is None else [one]
+            return [] if one is None else [(delivery_tag, one)]
         tags = [t for t in list(self._unacked) if t <= delivery_tag]
-        return [self._unacked.pop(t) for t in tags]
+        return [(t, self._unacked.pop(t)) for t in tags]
 
     def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """Acknowledge a message (soon: acks travel in batches; what is not acked comes again)."""
         if self.connection is None or self.connection.in_child:
             return
-        owing, unreadable = delivery_tag in self._owing, delivery_tag in self._unreadable
-        self._owing.discard(delivery_tag)
-        self._unreadable.discard(delivery_tag)
-        for claimed in self._pop(delivery_tag, multiple):
+        for tag, claimed in self._pop(delivery_tag, multiple):
+            owing, unreadable = tag in self._owing, tag in self._unreadable
+            self._owing.discard(tag)
+            self._unreadable.discard(tag)
             self.acks, self.acked_at = self.acks + 1, time.monotonic()
             if unreadable:
                 self._queue.conclude_held(claimed, self._queue.ending(JobState.FAILED, reason=UNREADABLE))

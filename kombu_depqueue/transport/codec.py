@@ -15,7 +15,7 @@ from kombu.utils.json import dumps, loads
 
 from kombu_depqueue.dialects.steps import Claimed, Key
 from kombu_depqueue.entry import JSON, MAX_DEPENDENCIES, Entry, check_moment, policy_mask
-from kombu_depqueue.errors import InvalidJob
+from kombu_depqueue.errors import InvalidJob, QueueClosed, StorageError
 from kombu_depqueue.exchanges import Binding
 from kombu_depqueue.job import Dependency, OnUnmet, new_job_id
 from kombu_depqueue.messages import MessageQueue
@@ -216,7 +216,14 @@ def joined(queue: MessageQueue, claimed: Claimed) -> Claimed | None:
         logger.error("job %s cannot be delivered: %s", claimed.job_id, CANNOT_JOIN)
         queue.reject(claimed, why=CANNOT_JOIN)
         return None
-    whole = knows.join(queue, claimed)
+    try:
+        whole = knows.join(queue, claimed)
+    except (StorageError, QueueClosed):
+        raise
+    except Exception as error:
+        logger.exception("job %s cannot be delivered: its dependencies' results cannot be put in", claimed.job_id)
+        queue.reject(claimed, why=f"the results of its dependencies cannot be put in ({type(error).__name__})")
+        return None
     if whole is None:
         queue.settled([claimed])
     return whole

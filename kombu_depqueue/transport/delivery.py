@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from kombu_depqueue.dialects.steps import STATUS, Claimed, Ending
+from kombu_depqueue.dialects.steps import STATUS, Claimed, Ending, Key
 from kombu_depqueue.errors import DepQueueError, QueueClosed, StorageError
 from kombu_depqueue.job import JobState
 from kombu_depqueue.messages import MessageQueue
 from kombu_depqueue.transport.codec import joined
+from kombu_depqueue.transport.pipe import Told
 
 __all__ = ["Consumer", "Deliveries"]
 
@@ -258,6 +259,8 @@ class Deliveries:
             except (StorageError, QueueClosed):
                 self._acks.extendleft(reversed([*good, *todo[position:]]))
                 raise
+            except DepQueueError as error:
+                logger.error("the outcome of job %s cannot be told: %s", claimed.job_id, error)
             self._forget([claimed])
         return good
 
@@ -392,10 +395,8 @@ class Deliveries:
             self._too_late(lost)
         else:
             claimed = self._queue.claim(numbers, limit)
-        if self._running:
-            self._mark_running()
         if not claimed:
-            return bool(todo)
+            return self._mark_running() or bool(todo)
         if consumers[0].no_ack:
             try:
                 self._queue.ack_messages(claimed)
@@ -410,14 +411,15 @@ class Deliveries:
                 self._ready.append((consumer, one))
             self._arrived.notify_all()
         self.signal()
+        self._mark_running()
         return True
 
     def _joined(self, claimed: Claimed) -> Claimed | None:
         try:
             return joined(self._queue, claimed)
-        except Exception:
-            logger.exception("the results for job %s could not be had; it is tried again", claimed.job_id)
-            self._queue.unclaim([claimed])
+        except (StorageError, QueueClosed) as error:
+            logger.warning("the results for job %s could not be had: %s; trying again", claimed.job_id, error)
+            self._returning.append(claimed)  # alone: the others of its claim are delivered
             return None
 
     def _next_consumer(self, consumers: list[Consumer], number: int) -> Consumer:
@@ -432,17 +434,32 @@ class Deliveries:
         if self._closed:
             return
         self._closed = True
-        if not forked:
-            self._queue.interrupt()
-            if self._thread is not None and self._thread is not threading.current_thread():
-                self._thread.join(self._queue.settings.deadline)
-            with self._arrived:
-                left = [c for who, c in self._ready if not who.no_ack]
-                self._ready.clear()
-                self._arrived.notify_all()
-            while self._acks or self._running:
-                self.flush()
-            self._returning += left
-            self._return()
-        os.close(self._read)
-        os.close(self._write)
+        try:
+            if not forked:
+                self._finish()
+        finally:
+            os.close(self._read)
+            os.close(self._write)
+
+    def _finish(self) -> None:
+        self._queue.interrupt()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(self._queue.settings.deadline)
+        with self._arrived:
+            left = [c for who, c in self._ready if not who.no_ack]
+            self._ready.clear()
+            self._arrived.notify_all()
+        while self._acks or self._running:
+            self.flush()
+        self._returning += left
+        self._return()
+
+    def untold(self) -> list[Told]:
+        """Outcomes that could not be told before the end."""
+        known = {(c.seq, c.token): c for c in self._acks}
+        found = ((known.get(key), ending) for key, ending in list(self._endings.items()))
+        return [
+            Told(Key(c.queue_id, c.rank, c.seq, c.token), c.job_id, ending)
+            for c, ending in found
+            if c is not None and c.job_id is not None
+        ]

@@ -54,7 +54,7 @@ class Pipe:
     def send(self, told: Told) -> bool:
         """Tell the parent; False: it must be told otherwise."""
         key, job_id, ending = told
-        if ending.letter is not None:
+        if ending.letter is not None or os.getppid() != self._pid:  # nobody reads any more
             return False
         text = [None if part is None else part.decode() for part in (ending.result, ending.meta)]
         data = json.dumps([*key, job_id.hex, ending.status, ending.reason, *text, ending.keep]).encode()
@@ -62,7 +62,7 @@ class Pipe:
             return False
         try:
             os.write(self._write, _SIZE.pack(len(data)) + data)
-        except OSError:  # it is full, or nobody reads any more
+        except OSError:  # it is full
             return False
         return True
 
@@ -83,7 +83,7 @@ class Pipe:
         return found
 
     def close(self) -> None:
-        """Read no more: children that write find it out."""
+        """Read no more; no child that writes is left."""
         if not self._closed:
             self._closed = True
             os.close(self._read)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -317,3 +318,33 @@ def test_without_the_lock_dependents_are_stranded(
     count = explore(engine, case)
     print(f"{stranded} of {count} interleavings strand the dependent")
     assert stranded > 0
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("result", [None, {"a": 1}])
+def test_an_ack_that_meets_an_update_of_its_row(
+    sessions: list[JobQueue], engine: Any, several: bool, result: Any
+) -> None:
+    """Somebody is just flagging the job: the ack waits for it, and finds the row at another place in its page."""
+    queue, other = sessions[:2]
+    job = queue.enqueue("first")
+    queue.enqueue("first")
+    other.enqueue("second", depends_on=[job])
+    reservations = queue.reserve_many(2, 0, queues=["first"])
+    schema = queue.settings.schema
+    done: list[Any] = []
+    with psycopg.connect(queue.settings.url.set(drivername="postgresql", query={}).render_as_string(False)) as flagging:
+        flagging.execute(f"UPDATE {schema}.job SET flags = flags | 16 WHERE job_id = %s", [job])
+        ack = (
+            partial(queue.ack_many, reservations)
+            if several and result is None
+            else partial(reservations[0].ack, result)
+        )
+        thread = threading.Thread(target=lambda: done.append(ack()))
+        thread.start()
+        time.sleep(0.3)
+        assert not done
+    thread.join(10)
+    assert done in ([None], [[]])
+    assert queue.status(job).state is JobState.SUCCEEDED
+    assert other.reserve(5, queues=["second"]).depends_on == (job,)

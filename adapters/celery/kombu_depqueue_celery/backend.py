@@ -167,6 +167,7 @@ class DepQueueBackend(BaseBackend):
         )
         if not (store_result or chord) and not comes_again(self._task_of(request), exc):
             self._outcome(task_id, request, JobState.FAILED, type(exc).__name__)
+            self._fail_rest(request, type(exc).__name__, state)
 
     def mark_as_revoked(
         self,

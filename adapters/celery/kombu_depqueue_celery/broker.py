@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -10,12 +12,14 @@ from weakref import WeakKeyDictionary
 from celery import Celery
 from kombu.connection import Connection
 
-from kombu_depqueue import extending
+from kombu_depqueue import StorageError, extending
 
 if TYPE_CHECKING:
     from kombu_depqueue.extending import Ending, MessageQueue
 
 __all__ = ["broker_queue", "close_queues", "lease_token", "open_queue", "same_place", "tell"]
+
+logger = logging.getLogger("kombu_depqueue")
 
 _queues: dict[str, MessageQueue] = {}
 _brokers: WeakKeyDictionary[Celery, MessageQueue | None] = WeakKeyDictionary()
@@ -75,6 +79,16 @@ def tell(queue: MessageQueue, job_id: UUID, ending: Ending, token: str | None) -
 
     False: the job is not ours any more.
     """
-    if token is not None and extending.conclude(token, job_id, ending):
+    if token is None:
+        return queue.conclude(job_id, ending)
+    if extending.conclude(token, job_id, ending):
         return True
-    return queue.conclude(job_id, ending, token=token)
+    pause = 0.5
+    while True:
+        try:
+            return queue.conclude(job_id, ending, token=token)
+        except StorageError as error:
+            # Acked early, the job would be running for as long as the worker lives: nobody else knows how it ended.
+            logger.warning("the outcome of job %s cannot be told: %s; trying again", job_id, error)
+            time.sleep(pause)
+            pause = min(pause * 2, 10.0)

@@ -83,6 +83,8 @@ def _task_postrun(
     if state in _KNOWN:
         if not _tells(sender) and not (state == states.FAILURE and comes_again(sender, retval)):
             _tell(sender.app, task_id, _KNOWN[state], token, type(retval).__name__ if state == states.FAILURE else None)
+            if state == states.FAILURE:
+                _fail_rest(sender.app, request, JobState.FAILED)
     elif state == states.IGNORED and str(retval).startswith("Replaced by"):
         _park(sender.app, task_id, token)
     elif state == states.IGNORED:
@@ -96,12 +98,14 @@ def _task_failure(sender: Any = None, task_id: str = "", exception: Any = None, 
     lost = isinstance(exception, (WorkerLostError, TimeLimitExceeded, Terminated))
     if lost and not _tells(sender) and not comes_again(sender, exception):
         _tell(sender.app, task_id, JobState.FAILED, None, type(exception).__name__)
+        _fail_rest(sender.app, sender.request, JobState.FAILED)
 
 
 def _task_revoked(sender: Any = None, request: Any = None, expired: bool = False, **kwargs: Any) -> None:
     if not _tells(sender):
         state = JobState.EXPIRED if expired else JobState.CANCELED
         _tell(sender.app, request.id, state, lease_token(request), "expired" if expired else "revoked")
+        _fail_rest(sender.app, request, state)
 
 
 def _tells(task: Any) -> bool:
@@ -119,6 +123,12 @@ def _tell(app: Any, task_id: str, state: JobState, token: str | None, reason: st
     except DepQueueError as error:
         # Its lease goes on, or it comes again: nothing is lost.
         logger.warning("task %s: its outcome %s could not be told: %s", task_id, state, error)
+
+
+def _fail_rest(app: Any, request: Any, state: JobState) -> None:
+    """What was to follow in a chain never will: a task that was replaced by the chain goes on under one of its ids."""
+    for following in chords.ids_in_chain(getattr(request, "chain", None)):
+        _tell(app, following, state, None, "what it follows has failed")
 
 
 def _park(app: Any, task_id: str, token: str) -> None:

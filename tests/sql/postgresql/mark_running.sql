@@ -4,3 +4,4 @@ UPDATE depqueue.job SET flags=(depqueue.job.flags | 16)
     AND depqueue.job.rank = ANY (%(ranks)s::BIGINT[])
     AND depqueue.job.seq = ANY (%(seqs)s::BIGINT[])
     AND depqueue.job.lease_token = ANY (%(tokens)s::BIGINT[])
+    AND depqueue.job.consumer_id IS NOT NULL

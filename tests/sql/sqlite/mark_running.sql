@@ -3,3 +3,4 @@ UPDATE depqueue_job SET flags=(depqueue_job.flags | 16) WHERE depqueue_job.queue
     FROM json_each(:queues)) AND depqueue_job.rank IN (SELECT value FROM json_each(:ranks))
     AND depqueue_job.seq IN (SELECT value FROM json_each(:seqs))
     AND depqueue_job.lease_token IN (SELECT value FROM json_each(:tokens))
+    AND depqueue_job.consumer_id IS NOT NULL
