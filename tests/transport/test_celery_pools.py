@@ -352,5 +352,6 @@ def test_nothing_went_wrong_in_the_worker(pooled: Bench) -> None:
     assert pooled.shared is not None
     log = pooled.shared.log.read_text(errors="replace")
     assert pooled.shared.process.poll() is None, log[-5000:]
-    lines = [line for line in log.splitlines() if "kombu_depqueue" in line or "depqueue" in line.lower()]
+    lines = [line for line in log.splitlines() if "depqueue" in line.lower()]
+    lines = [line for line in lines if "in _decode" not in line]  # what Celery refused to read, on purpose
     assert [line for line in lines if "File " in line or "broker:" in line or "lease" in line] == []

@@ -14,9 +14,10 @@ import pytest
 from kombu import Connection
 from transport_helpers import broker_of
 
-from kombu_depqueue import JobState, NotExist, Policy
+from kombu_depqueue import JobState, NotExist, Policy, StorageError
 from kombu_depqueue.dialects.steps import Ending, Key
 from kombu_depqueue.messages import MessageQueue
+from kombu_depqueue.schema import Flag
 from kombu_depqueue.testing.helpers import wait_until
 from kombu_depqueue.transport import conclude
 from kombu_depqueue.transport.codec import AWAITED, JOINS, PROMISED, Message
@@ -352,12 +353,163 @@ def test_the_pipe_carries_what_fits_and_refuses_the_rest() -> None:
 def test_a_full_pipe_and_one_that_nobody_reads() -> None:
     pipe = Pipe()
     told = Told(Key(1, 255, 1, 2), uuid4(), Ending(1, None, b'"x"' * 300, 5.0))
-    sent = 0
-    while pipe.send(told):
-        sent += 1
+    assert not pipe.send(told)  # by the process that reads
+    child = os.fork()
+    if child == 0:
+        sent = 0
+        while pipe.send(told):
+            sent += 1
+        orphan = os.fork()
+        if orphan == 0:
+            os._exit(pipe.send(told))
+        os._exit(sent if os.waitpid(orphan, 0)[1] == 0 else 0)
+    sent = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert sent > 10
-    assert len(pipe.receive()) == sent
-    os.close(pipe._read)
-    assert not pipe.send(told)
-    pipe._read = os.open(os.devnull, os.O_RDONLY)
+    assert pipe.receive() == [told] * sent
     pipe.close()
+
+
+# what a review found
+
+
+def test_a_body_that_cannot_be_joined_takes_nobody_with_it(
+    channel: Any, queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kombu_depqueue import plugins
+
+    class Broken:
+        def join(self, queue: Any, claimed: Any) -> Any:
+            raise ValueError("no")
+
+    monkeypatch.setattr(plugins, "_plugins", [Broken()])
+    first = publish(channel, queue="header")
+    body = publish(channel, depends_on=[first], **{JOINS: True})
+    good = publish(channel)
+    queue.reserve(0, queues=["header"]).ack()
+    got = consume(channel)
+    drain(channel, lambda: queue.status(body).state is JobState.FAILED and got)
+    time.sleep(0.3)
+    drain(channel, lambda: True)
+    assert [m.properties["delivery_info"]["job_id"] for m in got] == [str(good)]
+    assert "ValueError" in str(queue.status(body).reason)
+
+
+def test_outcomes_outlive_the_connection(
+    database_url: str, queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told while the database is away; the connection is closed, and another one made."""
+    with Connection(broker_of(database_url)) as connection:
+        channel = connection.channel()
+        job = publish(channel)
+        got = consume(channel)
+        drain(channel, lambda: got)
+        channel.owe(got[0].delivery_tag)
+        got[0].ack()
+        wait_until(lambda: queue.status(job).state is JobState.RUNNING)
+
+        def away(*args: Any, **kwargs: Any) -> Any:
+            raise StorageError("away")
+
+        broken = channel.connection.queue
+        monkeypatch.setattr(broken, "ack_messages", away)
+        monkeypatch.setattr(broken, "ack_and_claim", away)
+        assert conclude(token_of(got[0]), job, queue.ending(JobState.SUCCEEDED, result=b"4"))
+    assert queue.status(job).state is JobState.RUNNING
+    with Connection(broker_of(database_url)) as connection:
+        consume(connection.channel())
+        wait_until(lambda: queue.status(job).state is JobState.SUCCEEDED)
+    assert queue.status(job).result == 4
+
+
+def test_a_late_mark_does_not_stick_to_the_next_delivery(make_messages: MakeMessages) -> None:
+    watcher, cut_off = make_messages(), make_messages(lease=1.0)
+    job = watcher.enqueue("n")
+    held = cut_off.claim(cut_off.numbers(["n"]), 1)
+    cut_off._keeper._closed = True
+    wait_until(lambda: watcher.maintain() or watcher.status(job).state is JobState.READY)
+    cut_off.run_on(held)
+    second = watcher.reserve(0, queues=["n"])
+    assert watcher.status(job).state is JobState.LEASED
+    second.requeue()
+    assert watcher.status(job).state is JobState.READY
+
+
+@pytest.mark.parametrize("again", ["told by id", "published again"])
+def test_who_ends_twice_releases_once(channel: Any, queue: MessageQueue, again: str) -> None:
+    first, second = str(uuid4()), publish(channel, queue="header")
+    edges = [{"id": i, "policy": "terminal"} for i in (first, str(second))]
+    body = publish(channel, depends_on=edges, **{PROMISED: True})
+    assert queue.conclude(UUID(first), queue.ending(JobState.FAILED))
+    if again == "told by id":
+        assert queue.conclude(UUID(first), queue.ending(JobState.SUCCEEDED))
+    else:
+        publish(channel, queue="again", task_id=first, **{AWAITED: True})
+        queue.reserve(0, queues=["again"]).ack()
+    assert queue.status(body).state is JobState.BLOCKED
+    queue.reserve(0, queues=["header"]).ack()
+    assert queue.status(body).state is JobState.READY
+
+
+def test_a_body_that_is_retried_is_joined_again(channel: Any, queue: MessageQueue) -> None:
+    first = publish(channel, queue="header")
+    body = publish(channel, depends_on=[first], **{JOINS: True})
+    queue.reserve(0, queues=["header"]).ack()
+    queue.reserve(0, queues=["q"]).fail("once")
+    queue.retry(body)
+    [claimed] = queue.claim(queue.numbers(["q"]), 1)
+    assert claimed.flags & Flag.JOINS
+
+
+def test_an_id_that_is_used_again_has_its_new_dependencies(channel: Any, queue: MessageQueue) -> None:
+    for _ in range(2):
+        first = publish(channel, queue="header")
+        body = publish(channel, task_id="6d1f1c0e-0000-4000-8000-000000000001", depends_on=[first])
+        queue.reserve(0, queues=["header"]).ack()
+        assert queue.status(body).depends_on == (first,)
+        queue.reserve(0, queues=["q"]).ack()
+
+
+def test_what_a_child_told_comes_before_what_is_said_of_its_death(
+    channel: Any, queue: MessageQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kombu_depqueue import transport
+
+    monkeypatch.setattr(transport._outcomes, "pipe", None)
+    transport.open_pipe()
+    job = publish(channel)
+    got = consume(channel)
+    drain(channel, lambda: got)
+    channel.owe(got[0].delivery_tag)
+    got[0].ack()
+    child = os.fork()
+    if child == 0:
+        told = conclude(token_of(got[0]), job, queue.ending(JobState.SUCCEEDED, result=b"1"))
+        os._exit(0 if told else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    conclude(token_of(got[0]), job, queue.ending(JobState.FAILED, reason="WorkerLostError"))
+    wait_until(lambda: queue.status(job).state.is_finished)
+    assert queue.status(job).state is JobState.SUCCEEDED
+    transport.close_pipe()
+
+
+def test_the_second_word_of_one_end_completes_the_first(channel: Any, queue: MessageQueue) -> None:
+    job = publish(channel)
+    queue.reserve(0, queues=["q"]).reject("rejected")
+    queue.conclude(job, queue.ending(JobState.FAILED, result=b'{"exc_type": "NotRegistered"}', reason="NotRegistered"))
+    status = queue.status(job)
+    assert (status.state, status.reason, status.result) == (
+        JobState.FAILED,
+        "NotRegistered",
+        {"exc_type": "NotRegistered"},
+    )
+
+
+def test_acks_of_several_at_once(channel: Any, queue: MessageQueue) -> None:
+    jobs = [publish(channel) for _ in range(3)]
+    got = consume(channel)
+    drain(channel, lambda: len(got) == 3)
+    channel.owe(got[0].delivery_tag)
+    channel.basic_ack(got[2].delivery_tag, multiple=True)
+    wait_until(lambda: queue.status(jobs[2]).state is JobState.SUCCEEDED)
+    wait_until(lambda: queue.status(jobs[0]).state is JobState.RUNNING)
+    assert not channel._owing

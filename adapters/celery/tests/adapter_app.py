@@ -103,6 +103,11 @@ def replaced(self: Task, results: Any = None) -> Any:
     raise self.replace(chord([add.s(1, 2), add.s(3, 4)], self.app.tasks["t.total"].s()))
 
 
+def replaced_by_failing_chain(self: Task) -> Any:
+    failing = self.app.tasks["t.fail"].s("in a chain").set(ignore_result=True)
+    raise self.replace(failing | self.app.tasks["t.add"].s(1))
+
+
 def grow_chord(self: Task) -> str:
     """Add another task to its own chord."""
     self.add_to_chord(self.app.tasks["t.add"].s(20, 22))
@@ -163,6 +168,7 @@ TASKS: list[tuple[Any, dict[str, Any]]] = [
     (unserializable, {"bind": True}),
     (progress, {"bind": True}),
     (replaced, {"bind": True}),
+    (replaced_by_failing_chain, {"bind": True}),
     (grow_chord, {"bind": True}),
     (spawn, {"bind": True, "trail": True}),
     (suicide, {"bind": True}),

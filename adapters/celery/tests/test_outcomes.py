@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 from celery import states
-from celery.exceptions import TaskRevokedError
+from celery.exceptions import NotRegistered, TaskRevokedError
 from transport_workers import Bench
 
 from kombu_depqueue import JobState, JobStatus
@@ -149,6 +149,15 @@ def test_expired(pooled: Bench, acks: str) -> None:
 
 def test_an_unknown_task_is_failed(pooled: Bench) -> None:
     first = pooled.app.send_task("t.nobody_knows")
+    second = pooled.send("work", label(), depends_on=[first])
+    assert second.get(timeout=20)
+    ended(pooled, first, JobState.FAILED)
+    wait_until(lambda: isinstance(first.result, NotRegistered), timeout=5)
+
+
+def test_a_task_replaced_by_a_chain_that_fails_ends(pooled: Bench) -> None:
+    """Also where no results are stored: nobody waits for ever."""
+    first = pooled.send("replaced_by_failing_chain")
     second = pooled.send("work", label(), depends_on=[first])
     assert second.get(timeout=20)
     ended(pooled, first, JobState.FAILED)
