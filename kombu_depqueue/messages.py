@@ -177,8 +177,10 @@ class MessageQueue(JobQueue):
         keep: float | None = None,
     ) -> Ending:
         """How a job ends. `result` is JSON text, `meta` anything; `keep`: seconds that the record is kept."""
-        check_size("result", result or b"", self.settings)
-        check_size("meta", meta or b"", self.settings)
+        if result is not None:
+            check_size("result", result, self.settings)
+        if meta is not None:
+            check_size("meta", meta, self.settings)
         if keep is None:
             plain = state is JobState.SUCCEEDED and result is None
             keep = self.settings.retention if plain else self.settings.result_retention

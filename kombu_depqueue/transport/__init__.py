@@ -157,7 +157,7 @@ class Transport(base.Transport):
         if self._deliveries is None or self.in_child:
             return False
         for one in list(self.channels):
-            held = one.holds(key.seq, key.token)
+            held = one.holds(key.seq, key.token) if one.owes else None
             if held is not None:
                 self._deliveries.conclude(held, ending, acked=False)
                 return True

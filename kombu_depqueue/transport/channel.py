@@ -278,6 +278,11 @@ class Channel(Declarations):
         """Somebody tells later what came of the message (`Transport.conclude`); its ack says nothing of that."""
         self._owing.add(delivery_tag)
 
+    @property
+    def owes(self) -> bool:
+        """Whether a message that was not acked yet is owed its outcome."""
+        return bool(self._owing)
+
     def holds(self, seq: int, token: int) -> Claimed | None:
         """The message, if it was delivered and neither acked nor rejected."""
         return next((c for c in list(self._unacked.values()) if c.seq == seq and c.token == token), None)

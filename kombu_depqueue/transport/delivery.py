@@ -232,7 +232,9 @@ class Deliveries:
     def _own(self, todo: list[Claimed]) -> dict[int, Ending]:
         if not self._endings:
             return {}
-        return {c.seq: e for c in todo if (e := self._endings.get((c.seq, c.token))) is not None}
+        told = ((c.seq, self._endings.get((c.seq, c.token))) for c in todo)
+        # A success without a result is what an ack means anyway.
+        return {seq: e for seq, e in told if e is not None and not (e.result is None and e.meta is None)}
 
     def _forget(self, todo: list[Claimed]) -> None:
         if self._endings:

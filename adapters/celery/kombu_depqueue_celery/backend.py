@@ -59,6 +59,7 @@ class DepQueueBackend(BaseBackend):
         super().__init__(app, url=url, **kwargs)
         self._full_url = url if url and url.startswith("depqueue") else f"depqueue+{url or 'sqlite:///depqueue.db'}"
         self._here: MessageQueue | None = None
+        self._extended = bool(app.conf.find_value_for_key("extended", "result"))
         self._tells_broker: bool | None = None
 
     @property
@@ -93,7 +94,8 @@ class DepQueueBackend(BaseBackend):
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:
         """Store a state, and the result that comes with it."""
-        again = state in END and comes_again(self._task_of(request), result)
+        failed = state in END and state != states.SUCCESS
+        again = failed and comes_again(self._task_of(request), result)
         return super().store_result(task_id, result, state, traceback, request=request, again=again, **kwargs)
 
     def _store_result(
@@ -106,11 +108,22 @@ class DepQueueBackend(BaseBackend):
         again: bool = False,
         **kwargs: Any,
     ) -> None:
-        meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
+        meta = self._meta(result, state, traceback, request)
         if state in END and not again:
             self._end(task_id, request, state, *encode(self, meta), self._reason(state, result))
         else:
             self._note(task_id, encode_note(self, meta), request)
+
+    def _meta(self, result: Any, state: str, traceback: Any, request: Any) -> dict[str, Any]:
+        """What Celery stores; without the time (5 us), since the record has it."""
+        if self._extended or state not in END:
+            whole: dict[str, Any] = self._get_result_meta(result, state, traceback, request)
+            return whole
+        children = self.current_task_children(request)
+        meta = {"status": state, "result": result, "traceback": traceback, "children": children}
+        if request is not None:
+            meta["group_id"], meta["parent_id"] = getattr(request, "group", None), getattr(request, "parent_id", None)
+        return meta
 
     def _reason(self, state: str, result: Any) -> str | None:
         if state == states.SUCCESS:

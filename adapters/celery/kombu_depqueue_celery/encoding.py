@@ -36,6 +36,7 @@ _STATUS = {
     JobState.CANCELED: states.REVOKED,
     JobState.EXPIRED: states.REVOKED,
 }
+_PLAIN = frozenset((type(None), bool, int, float, str))
 _OF_THE_RECORD = ("status", "result", "date_done")
 
 
@@ -44,7 +45,10 @@ def encode(backend: Any, meta: dict[str, Any]) -> tuple[bytes | None, bytes | No
     if backend.content_type != JSON:
         return None, _wrapped(backend, meta)
     rest = _filled({k: v for k, v in meta.items() if k not in _OF_THE_RECORD})
-    return _bytes(backend.encode(meta["result"])), _bytes(backend.encode(rest)) if rest else None
+    result = meta["result"]
+    plain = type(result) in _PLAIN  # what Kombu's encoder has nothing to add to, at a fifth of its time
+    data = json.dumps(result).encode() if plain else _bytes(backend.encode(result))
+    return data, _bytes(backend.encode(rest)) if rest else None
 
 
 def encode_note(backend: Any, meta: dict[str, Any]) -> bytes:

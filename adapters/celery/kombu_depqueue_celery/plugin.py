@@ -76,12 +76,15 @@ def _task_postrun(
     sender: Any = None, task_id: str = "", retval: Any = None, state: str | None = None, **kwargs: Any
 ) -> None:
     """A task was run here."""
+    tells = _tells(sender)
+    if tells and state == states.SUCCESS:
+        return
     request = sender.request
     token = lease_token(request, task_id)
     if token is None or getattr(request, "is_eager", False):
         return
     if state in _KNOWN:
-        if not _tells(sender) and not (state == states.FAILURE and comes_again(sender, retval)):
+        if not tells and not (state == states.FAILURE and comes_again(sender, retval)):
             _tell(sender.app, task_id, _KNOWN[state], token, type(retval).__name__ if state == states.FAILURE else None)
             if state == states.FAILURE:
                 _fail_rest(sender.app, request, JobState.FAILED)

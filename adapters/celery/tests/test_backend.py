@@ -41,7 +41,7 @@ def make_app(database_url: str) -> Iterator[MakeApp]:
         url = conf.pop("url", None) or broker_of(database_url)
         app = Celery(f"app{len(made)}", broker=url, backend=conf.pop("backend", url), set_as_current=False)
         app.conf.update(conf)
-        app.task(name="t.add", shared=False)(add)
+        app.task(name="b.add", shared=False)(add)
         made.append(app)
         return app
 
@@ -127,7 +127,7 @@ def test_extended_results_and_children(make_app: MakeApp) -> None:
     app = make_app(result_extended=True)
     request = Context(
         id=uuid(),
-        task="t.add",
+        task="b.add",
         args=[1, 2],
         kwargs={"z": 3},
         hostname="here",
@@ -139,7 +139,7 @@ def test_extended_results_and_children(make_app: MakeApp) -> None:
     request.children.append(AsyncResult("child-1", app=app))
     app.backend.store_result(request.id, 3, states.SUCCESS, request=request)
     result = AsyncResult(request.id, app=app)
-    assert (result.name, result.args, result.kwargs) == ("t.add", [1, 2], {"z": 3})
+    assert (result.name, result.args, result.kwargs) == ("b.add", [1, 2], {"z": 3})
     assert (result.worker, result.retries, result.queue) == ("here", 2, "q")
     assert [c.id for c in result.children] == ["child-1"]
     meta = result._get_task_meta()
@@ -222,7 +222,7 @@ def test_waiting_wakes_up(backend: DepQueueBackend, app: Celery, native: JobQueu
     app.backend.queue.outcomes([uuid4()])  # connected
     times = []
     for _ in range(5):
-        result = app.tasks["t.add"].delay(1, 2)
+        result = app.tasks["b.add"].delay(1, 2)
         reservation = native.reserve(5, queues=["celery"])
         ended: list[float] = []
 
@@ -240,7 +240,7 @@ def test_waiting_wakes_up(backend: DepQueueBackend, app: Celery, native: JobQueu
 
 
 def test_waiting_for_several_that_end_one_by_one(app: Celery, native: JobQueue) -> None:
-    result = group([app.signature("t.add", (n, n)) for n in range(10)], app=app)()
+    result = group([app.signature("b.add", (n, n)) for n in range(10)], app=app)()
 
     def work() -> None:
         for n in range(10):
@@ -254,7 +254,7 @@ def test_waiting_for_several_that_end_one_by_one(app: Celery, native: JobQueue) 
 
 
 def test_waiting_gives_up_in_time(app: Celery) -> None:
-    result, began = app.tasks["t.add"].delay(1, 2), time.monotonic()
+    result, began = app.tasks["b.add"].delay(1, 2), time.monotonic()
     with pytest.raises(TimeoutError):
         result.get(timeout=0.5)
     assert 0.5 <= time.monotonic() - began < 3
@@ -272,7 +272,7 @@ def test_waiting_for_what_is_published_later(app: Celery, native: JobQueue) -> N
 
     def later() -> None:
         time.sleep(0.4)
-        app.tasks["t.add"].apply_async((1, 2), task_id=tid)
+        app.tasks["b.add"].apply_async((1, 2), task_id=tid)
         native.reserve(5, queues=["celery"]).ack(3)
 
     thread = threading.Thread(target=later)
@@ -305,10 +305,10 @@ def test_native_jobs_have_celerys_states(app: Celery, native: JobQueue) -> None:
 
 
 def test_a_dependent_reads_its_dependencies_results(app: Celery, native: JobQueue) -> None:
-    first = app.tasks["t.add"].delay(1, 2)
+    first = app.tasks["b.add"].delay(1, 2)
     second = native.enqueue("n", depends_on=[text_id(first.id)])
     token = native.reserve(0, queues=["celery"]).token
-    request = Context(id=first.id, properties={"delivery_info": {"lease_token": token}}, task="t.add")
+    request = Context(id=first.id, properties={"delivery_info": {"lease_token": token}}, task="b.add")
     app.backend.mark_as_done(first.id, {"sum": 3}, request)
     reservation = native.reserve(5, queues=["n"])
     assert reservation.job_id == second
@@ -316,25 +316,25 @@ def test_a_dependent_reads_its_dependencies_results(app: Celery, native: JobQueu
 
 
 def test_a_zombie_stores_nothing(app: Celery, native: JobQueue, backend: DepQueueBackend) -> None:
-    task = app.tasks["t.add"].delay(1, 2)
+    task = app.tasks["b.add"].delay(1, 2)
     first = native.reserve(0, queues=["celery"])
-    zombie = Context(id=task.id, properties={"delivery_info": {"lease_token": first.token}}, task="t.add")
+    zombie = Context(id=task.id, properties={"delivery_info": {"lease_token": first.token}}, task="b.add")
     first.requeue()
     second = native.reserve(0, queues=["celery"])
     backend.mark_as_done(task.id, "of the zombie", zombie)
     backend.store_result(task.id, {"done": 99}, "PROGRESS", request=zombie)
     backend.mark_as_failure(task.id, ValueError("of the zombie"), request=zombie)
     assert (task.state, native.status(text_id(task.id)).state) == (states.PENDING, JobState.LEASED)
-    mine = Context(id=task.id, properties={"delivery_info": {"lease_token": second.token}}, task="t.add")
+    mine = Context(id=task.id, properties={"delivery_info": {"lease_token": second.token}}, task="b.add")
     backend.mark_as_done(task.id, "mine", mine)
     assert task.get(timeout=5) == "mine"
 
 
 def test_ignored_results_leave_the_outcome(app: Celery, native: JobQueue, backend: DepQueueBackend) -> None:
-    task = app.tasks["t.add"].delay(1, 2)
+    task = app.tasks["b.add"].delay(1, 2)
     token = native.reserve(0, queues=["celery"]).token
     request = Context(
-        id=task.id, properties={"delivery_info": {"lease_token": token}}, task="t.add", ignore_result=True
+        id=task.id, properties={"delivery_info": {"lease_token": token}}, task="b.add", ignore_result=True
     )
     backend.mark_as_done(task.id, "secret", request, store_result=False)
     assert (task.state, task.result) == (states.SUCCESS, None)
@@ -430,7 +430,7 @@ def test_storing_is_tried_again(make_app: MakeApp, monkeypatch: pytest.MonkeyPat
 
 def test_eager_results_are_stored(make_app: MakeApp) -> None:
     app = make_app(task_always_eager=True, task_store_eager_result=True)
-    result = app.tasks["t.add"].delay(1, 2)
+    result = app.tasks["b.add"].delay(1, 2)
     assert app.backend.get_result(result.id) == 3
 
 

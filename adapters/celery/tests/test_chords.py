@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from celery import chain, chord, group, states
 from celery.exceptions import ChordError
+from sqlalchemy import event
 from transport_workers import Bench
 
 from kombu_depqueue import JobState
@@ -214,3 +215,53 @@ def test_a_worker_without_the_adapter_runs_no_body_without_results(bench: Bench)
     assert not bench.facts("body")
     assert "needs kombu-depqueue-celery" in str(bench.native_queue.status(text_id(result.id)).reason)
     assert result.state == states.FAILURE
+
+
+def test_the_statements_for_a_header_task_do_not_grow(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many for one of 1,000 as for one of 10: told one by one, as a child of a worker may do it."""
+    from celery.app.task import Context
+
+    app, queue = bench.app, bench.app.backend.queue
+    counted = count_statements(queue, monkeypatch)
+    each = {}
+    for size in (10, 1000):
+        result = chord([bench.signature("add", n, n) for n in range(size)], bench.signature("collect"), app=app)()
+        native = bench.native_queue
+        numbers = []
+        for _ in range(8):  # of many; the rest is left
+            reservation = native.reserve(0, queues=["celery"])
+            properties = {"delivery_info": {"lease_token": reservation.token}}
+            request = Context(
+                id=str(reservation.job_id), properties=properties, task="t.add", chord={"task": "t.collect"}
+            )
+            before = len(counted)
+            app.backend.mark_as_done(str(reservation.job_id), 1, request)
+            numbers.append(len(counted) - before)
+        each[size] = statistics.median(numbers)
+        assert native.status(text_id(result.id)).state is JobState.BLOCKED
+        native.purge("celery")
+    assert each[1000] == each[10], each
+    assert 0 < each[10] <= 14, each
+
+
+def count_statements(queue: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is executed on a queue's connections from now on."""
+    counted: list[str] = []
+    if queue.settings.url.get_backend_name() == "sqlite":
+        queue._database._connections.flush()
+        queue._database.dialect.engine.dispose()
+        event.listen(queue._database.dialect.engine, "connect", lambda c, _: c.set_trace_callback(counted.append))
+        return counted
+    import psycopg
+
+    from kombu_depqueue.dialects.lean import LeanCursor
+
+    for kind in (LeanCursor, psycopg.Cursor):
+        real = kind.execute
+
+        def execute(self: Any, sql: Any, *args: Any, real: Any = real, **kwargs: Any) -> Any:
+            counted.append(str(sql))
+            return real(self, sql, *args, **kwargs)
+
+        monkeypatch.setattr(kind, "execute", execute)
+    return counted
