@@ -6,8 +6,9 @@ body AS (DELETE FROM depqueue.ended_body WHERE job_id IN (SELECT job_id FROM gon
 met AS (
   UPDATE depqueue.dep d SET met = true FROM gone WHERE d.dep_id = gone.job_id
       AND (d.policy >> gone.status) & 1 = 1)
-INSERT INTO depqueue.job (created_at, job_id, queue_id, rank, attempt, max_attempts, flags, run_at,
-    envelope, body, expires_at)
+INSERT INTO depqueue.job (
+  created_at, job_id, queue_id, rank, attempt, max_attempts, flags, run_at, envelope, body,
+      expires_at)
 SELECT statement_timestamp(), %(p_job_id)s::uuid, %(p_queue_id)s::int4, %(p_rank)s::int2,
     %(p_attempt)s::int4,
   %(p_max_attempts)s::int4, %(p_flags)s::int2, %(p_run_at)s::timestamptz, %(p_envelope)s::bytea,
