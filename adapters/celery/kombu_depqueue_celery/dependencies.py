@@ -15,6 +15,7 @@ from celery.result import AsyncResult, GroupResult
 from kombu.utils.json import register_type
 
 from kombu_depqueue import Dependency, InvalidJob, OnUnmet, Policy
+from kombu_depqueue_celery import _register
 
 __all__ = ["After", "after", "ids_of", "teach_json"]
 
@@ -77,3 +78,6 @@ def teach_json() -> None:
     """In a canvas the options of later tasks travel in the messages of earlier ones: `set(depends_on=[result])` too."""
     register_type(AsyncResult, "depqueue-result", lambda result: result.id, str)
     register_type(GroupResult, "depqueue-results", lambda result: [i for i, _ in ids_of(result)], list)
+
+
+_register.connect()

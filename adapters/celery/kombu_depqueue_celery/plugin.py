@@ -16,7 +16,6 @@ from kombu_depqueue import DepQueueError, JobState, extending
 from kombu_depqueue_celery import chords, dependencies
 from kombu_depqueue_celery.backend import DepQueueBackend, comes_again
 from kombu_depqueue_celery.broker import broker_queue, lease_token, tell
-from kombu_depqueue_celery.refusal import guard
 
 if TYPE_CHECKING:
     from kombu_depqueue.extending import Claimed, MessageQueue
@@ -141,12 +140,9 @@ def _park(app: Any, task_id: str, token: str) -> None:
         queue.park(extending.text_id(task_id), token)
 
 
-def _before_publish(
-    sender: Any = None, body: Any = None, properties: Any = None, headers: Any = None, **kwargs: Any
-) -> None:
+def _before_publish(body: Any = None, properties: Any = None, **kwargs: Any) -> None:
     if properties is not None:
         chords.mark_awaited(body, properties)
-        guard(properties, headers)
 
 
 def _app() -> Any:

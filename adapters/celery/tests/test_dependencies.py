@@ -139,6 +139,18 @@ def test_brokers_that_are_not_ours_refuse(foreign: Celery) -> None:
     assert not count
 
 
+def test_they_refuse_where_nothing_of_ours_is_imported(foreign: Celery) -> None:
+    """Kombu loads what refuses, in any program that imports Celery first."""
+    program = f"""
+from celery import Celery
+app = Celery("x", broker={foreign.conf.broker_url!r})
+app.send_task("t.work", ["a"], depends_on=["{uuid4()}"], queue={foreign.conf.task_default_queue!r}, retry=False)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "depends_on needs a kombu-depqueue broker" in done.stderr
+
+
 def test_nothing_but_celery_is_imported_by_the_application(bench: Bench) -> None:
     """A producer that knows nothing of us: `depends_on` and revocation work."""
     program = """
