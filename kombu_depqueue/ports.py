@@ -18,6 +18,8 @@ Common to all operations
 - The database failing raises `StorageError`, at the latest after `deadline` seconds.
 - When an operation that writes has returned, its effect is committed (or part
   of the caller's transaction, where a `connection` was given).
+- Within `with enlist(connection):` what is enqueued, acked and finished is part of that transaction, as if
+  `connection` were given; within `async with enlist(...)` what is enqueued, inserted at the end of the block.
 - At least once: what was enqueued is delivered until it is acked, whatever dies;
   a second delivery happens only after a lease has expired or was given back.
 """
