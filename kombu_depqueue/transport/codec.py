@@ -233,6 +233,7 @@ class Message(BaseMessage):
     """A claimed job as a message."""
 
     def __init__(self, claimed: Claimed, channel: Any, delivery_tag: int, consumer_tag: str | None, queue: str) -> None:
+        self._claimed = claimed
         try:
             envelope = _read(bytes(claimed.envelope)) if claimed.envelope else {}
             properties, headers = dict(envelope.get("properties") or {}), dict(envelope.get("headers") or {})

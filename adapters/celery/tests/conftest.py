@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from kombu import Connection
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 
 from kombu_depqueue import JobQueue
 from kombu_depqueue.testing.fixtures import Database
@@ -20,6 +20,7 @@ from kombu_depqueue_celery.broker import close_queues
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[2] / "tests" / "transport")]  # in the workers too
 
+from adapter_helpers import plain_url
 from transport_app import make_app as make_transport_app
 from transport_helpers import MakeConnection, broker_of
 from transport_workers import Bench
@@ -46,13 +47,6 @@ def make_app(*args: Any, **kwargs: Any) -> Any:
     from adapter_app import add_tasks
 
     return add_tasks(make_transport_app(*args, **kwargs))
-
-
-def plain_url(url: str) -> str:
-    """The database as any SQLAlchemy application knows it, without our options."""
-    made = make_url(url)
-    driver = {"postgresql": "postgresql+psycopg"}.get(made.drivername, made.drivername)
-    return made.set(drivername=driver, query={}).render_as_string(hide_password=False)
 
 
 class OneBench(Bench):

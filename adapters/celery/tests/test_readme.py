@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import plain_url
+from adapter_helpers import plain_url
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -13,8 +13,8 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from adapter_helpers import plain_url
 from celery import chain, chord, group, states
-from conftest import plain_url
 from sqlalchemy.orm import Session
 from transport_workers import Bench
 
