@@ -16,7 +16,9 @@ from celery import Celery, current_task, states
 from celery.canvas import Signature, _chain, maybe_signature
 from celery.exceptions import ChordError
 from celery.result import AsyncResult, GroupResult
+from kombu.compression import decompress
 from kombu.serialization import dumps, loads, prepare_accept_content, registry
+from kombu.utils.json import dumps as to_json
 from kombu.utils.json import loads as from_json
 
 from kombu_depqueue import Policy, extending
@@ -134,15 +136,19 @@ def join(app: Celery, queue: MessageQueue, claimed: Claimed) -> Claimed | None:
         args = [results, *args[1:]]
     serializer = registry.type_to_name[envelope["content_type"]]
     _, _, data = dumps((args, kwargs, embed), serializer=serializer)
-    return claimed._replace(body=data.encode() if isinstance(data, str) else bytes(data))
+    whole = claimed._replace(body=data.encode() if isinstance(data, str) else bytes(data))
+    if headers.pop("compression", None):  # it is not compressed any more
+        whole = whole._replace(envelope=to_json(envelope).encode())
+    return whole
 
 
 def read(app: Celery, job: Claimed | StoredJob) -> tuple[dict[str, Any], Any]:
     """Envelope and body of a task's message. Raises what Kombu raises for content that is not accepted."""
     envelope = from_json(bytes(job.envelope or b"{}"))
     content_type, encoding = envelope["content_type"], envelope["content_encoding"]
-    binary = str(encoding).lower() in ("binary", "ascii-8bit")
-    body = bytes(job.body) if binary else bytes(job.body).decode(encoding or "utf-8")
+    compression = (envelope.get("headers") or {}).get("compression")
+    data = decompress(bytes(job.body), compression) if compression else bytes(job.body)
+    body = data if str(encoding).lower() in ("binary", "ascii-8bit") else data.decode(encoding or "utf-8")
     accept = prepare_accept_content(app.conf.accept_content)
     return envelope, loads(body, content_type, encoding, accept=accept)
 

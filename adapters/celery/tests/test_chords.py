@@ -39,6 +39,12 @@ def test_partial_and_immutable_bodies(pooled: Bench) -> None:
     assert chord([s("add", 1, 1)], s("add", 3, 4, immutable=True), app=pooled.app)().get(timeout=30) == 7
 
 
+def test_bodies_that_are_compressed(pooled: Bench) -> None:
+    s = pooled.signature
+    body = s("collect").set(compression="zlib")
+    assert chord([s("add", 1, 1, compression="zlib")], body, app=pooled.app)().get(timeout=30) == [2]
+
+
 def test_a_body_that_is_a_chain_a_group_or_a_chord(pooled: Bench) -> None:
     s, app = pooled.signature, pooled.app
     header = [s("add", n, n) for n in range(3)]
