@@ -44,21 +44,21 @@ class KombuDoor(JobQueue):
         """This thread's connection."""
         mine = os.getpid(), threading.get_ident()
         if mine not in self._opened:
-            self._release_ended()
             connect: Any = Connection
-            self._opened[mine] = connect(
+            self._opened[mine] = self._left_behind() or connect(
                 self._broker, transport_options={**self._broker_options, "prefetch_limit": 100_000}
             )
         return self._opened[mine]
 
-    def _release_ended(self) -> None:
-        """Tests make many threads: the server has room for a hundred connections."""
+    def _left_behind(self) -> Any:
+        """The connection of a thread that has ended: tests make many, and the server has room for a hundred."""
         alive = {thread.ident for thread in threading.enumerate()}
         for process, thread in list(self._opened):
             if process == os.getpid() and thread not in alive:
-                ended = self._opened.pop((process, thread), None)
-                if ended is not None:
-                    ended.release()
+                left = self._opened.pop((process, thread), None)
+                if left is not None:
+                    return left
+        return None
 
     def close(self) -> None:
         for (process, _), connection in list(self._opened.items()):
