@@ -339,6 +339,15 @@ def transports() -> list[Transport]:
         return list(_transports)
 
 
+def _in_child() -> None:
+    """Another thread may have held a lock when this process was forked off; it is not here to release it."""
+    global _transports_lock
+    _transports_lock, _outcomes._lock = threading.RLock(), threading.Lock()
+
+
+os.register_at_fork(after_in_child=_in_child)
+
+
 def conclude(token: str, job_id: UUID, ending: Ending) -> bool:
     """Tell the outcome of a message that this process, or the one it was forked off, consumes: with its next acks.
 

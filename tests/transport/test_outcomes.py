@@ -513,3 +513,16 @@ def test_acks_of_several_at_once(channel: Any, queue: MessageQueue) -> None:
     wait_until(lambda: queue.status(jobs[2]).state is JobState.SUCCEEDED)
     wait_until(lambda: queue.status(jobs[0]).state is JobState.RUNNING)
     assert not channel._owing
+
+
+def test_a_lock_held_at_a_fork_holds_up_no_child() -> None:
+    from kombu_depqueue import transport
+
+    with transport._transports_lock, transport._outcomes._lock:
+        child = os.fork()
+        if child == 0:
+            there = threading.Thread(target=lambda: (transport.transports(), transport._outcomes.keep([])), daemon=True)
+            there.start()
+            there.join(5)
+            os._exit(there.is_alive())
+        assert os.waitpid(child, 0)[1] == 0

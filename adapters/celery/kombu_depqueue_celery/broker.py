@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,15 @@ logger = logging.getLogger("kombu_depqueue")
 _queues: dict[str, MessageQueue] = {}
 _brokers: WeakKeyDictionary[Celery, MessageQueue | None] = WeakKeyDictionary()
 _lock = threading.Lock()
+
+
+def _in_child() -> None:
+    """Another thread may have held the lock when this process was forked off."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 def open_queue(connection: Connection) -> MessageQueue:
