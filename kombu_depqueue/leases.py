@@ -120,6 +120,7 @@ class Leases(Releases):
             "p_channel": channel,
             "p_info": info,
             "p_lease": lease,
+            "p_orphan_after": None,
         }
         self.database.write(lambda tx: tx.run(self.sql.add_consumer, **values))
 
@@ -154,7 +155,8 @@ class Leases(Releases):
         def work(tx: Tx) -> None:
             if not tx.run(self.sql.revive, p_id=consumer, p_lease=lease):
                 values = {"p_id": consumer, "p_kind": ConsumerKind.QUEUE, "p_name": name[:255]}
-                tx.run(self.sql.add_consumer, **values, p_channel="", p_info=None, p_lease=lease)
+                values |= {"p_channel": "", "p_info": None, "p_orphan_after": self.database.settings.orphan_after}
+                tx.run(self.sql.add_consumer, **values, p_lease=lease)
             for (orphans,) in tx.all(self.sql.orphans_of, p_name=str(consumer)):
                 tx.run(self.sql.pass_running, p_from=orphans, p_consumer=consumer)
             if held:
@@ -170,6 +172,7 @@ class Leases(Releases):
             if not tx.run(self.sql.pass_lease, **key.held, p_consumer=consumer):
                 return False
             values = {"p_id": consumer, "p_kind": kind, "p_name": name[:255], "p_channel": "", "p_info": None}
+            values["p_orphan_after"] = self.database.settings.orphan_after
             tx.run(self.sql.add_consumer, **values, p_lease=lease)
             return True
 
@@ -219,20 +222,20 @@ class Leases(Releases):
         released = Released(set(), [])
         if not consumers:
             return released
-        for (one,) in tx.all(self.sql.holders_of_running, ids=consumers):
-            self._orphan(tx, one)
+        for one, orphan_after in tx.all(self.sql.holders_of_running, ids=consumers):
+            self._orphan(tx, one, self.database.settings.orphan_after if orphan_after is None else orphan_after)
         for job in [StoredJob(*r) for r in tx.all(self.sql.take_exhausted, ids=consumers)]:
             why = f"{job.attempt} of {job.max_attempts} attempts used, the last lease expired"
             released.add(self._bury(tx, [job], self.dead(why, "delivery_limit")))
         released.queues.update(q for (q,) in tx.all(self.sql.free_held, ids=consumers))
         return released
 
-    def _orphan(self, tx: Tx, consumer: int) -> None:
+    def _orphan(self, tx: Tx, consumer: int, orphan_after: float) -> None:
         """Whoever ran the jobs that a lost consumer had acked early may still be there, and tell their outcome."""
         orphans = secrets.randbits(62) + 1
         tx.run(self.sql.pass_running, p_from=consumer, p_consumer=orphans)
         values = {"p_id": orphans, "p_kind": ConsumerKind.ORPHANS, "p_name": str(consumer), "p_channel": ""}
-        tx.run(self.sql.add_consumer, **values, p_info=None, p_lease=self.database.settings.orphan_after)
+        tx.run(self.sql.add_consumer, **values, p_info=None, p_lease=orphan_after, p_orphan_after=None)
 
     def _give_up(self, tx: Tx, orphans: list[int]) -> Released:
         if not orphans:

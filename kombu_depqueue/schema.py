@@ -213,6 +213,7 @@ class Tables:
             Column("started_at", UtcTime, nullable=False),
             Column("beat_at", UtcTime, nullable=False),
             Column("leased_until", UtcTime),
+            Column("orphan_after", Double),  # its own setting: others, with theirs, take its jobs for lost
             postgresql_with={"fillfactor": 50},
         )
         self.job = Table(

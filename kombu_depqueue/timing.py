@@ -72,7 +72,8 @@ class Timing(Statements):
         # Its number was made for it: one that is there already comes from an earlier try.
         c = self.t.consumer
         values: dict[str, Any] = {
-            n: bindparam(f"p_{n}", type_=c.c[n].type) for n in ("id", "kind", "name", "channel", "info")
+            n: bindparam(f"p_{n}", type_=c.c[n].type)
+            for n in ("id", "kind", "name", "channel", "info", "orphan_after")
         }
         values |= {"started_at": now(), "beat_at": now(), "leased_until": after(bindparam("p_lease", type_=_F))}
         return insert_or_replace(c, self.dialect, values)  # type: ignore[no-any-return]
@@ -163,10 +164,11 @@ class Timing(Statements):
 
     @statement
     def holders_of_running(self) -> Executable:
-        """Which of some consumers hold such jobs."""
-        j = self.t.job.c
+        """Which of some consumers hold such jobs, and how long these may then still tell their outcome."""
+        j, c = self.t.job.c, self.t.consumer.c
         theirs = and_(among(j.consumer_id, "ids"), has_flag(Flag.RUNNING))
-        return select(j.consumer_id).where(theirs).distinct()
+        both = self.t.job.outerjoin(self.t.consumer, c.id == j.consumer_id)
+        return select(j.consumer_id, c.orphan_after).select_from(both).where(theirs).distinct()
 
     @statement
     def pass_running(self) -> Executable:

@@ -14,6 +14,8 @@ table prefix elsewhere.
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -53,6 +55,7 @@ __all__ = [
     "database_url",
     "engine",
     "make_queue",
+    "nothing_left_open",
     "place",
     "queue",
     "run_process",
@@ -114,6 +117,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("door", ["native"] if native else DOORS, indirect=True)
     if "database" in metafunc.fixturenames:
         metafunc.parametrize("database", _database_names(metafunc.config), indirect=True, scope="session")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_open() -> Iterator[None]:
+    """A queue that a test leaves open would keep up the tables of later tests, by its own options."""
+    before = _keepers()
+    yield
+    deadline = time.monotonic() + 5
+    while (left := _keepers() - before) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not left, f"{len(left)} JobQueues or connections of this module's tests were left open"
+
+
+def _keepers() -> set[threading.Thread]:
+    return {t for t in threading.enumerate() if t.name in ("depqueue-keeper", "depqueue-fetch")}
 
 
 @pytest.fixture(scope="session")

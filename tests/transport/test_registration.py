@@ -262,13 +262,13 @@ def test_the_password_shows_nowhere(
         json.dumps(info, default=str),
         repr(connection.transport),
         repr(connection.default_channel),
-        repr(connection.clone()),
+        repr(connections(connection)),
         Transport.as_uri(broker_of(url)),
         caplog.text,
     ]
     for secret in _secret(url):
         assert [text for text in shown if secret in text] == []
-    assert contents(connection.clone().default_channel, "q") == [1]
+    assert contents(connections(connection).default_channel, "q") == [1]
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,8 @@ def test_what_kombu_and_other_transports_give_is_tolerated(connect: MakeConnecti
     with_policy.publish(1, routing_key="q", retry=True, retry_policy=policy)
     assert contents(channel, "q") == [1]
     # publish(retry=True) has left the policy among the transport options: a clone must still connect.
-    assert contents(connection.clone().channel(), "q") == []
+    with connection.clone() as clone:
+        assert contents(clone.channel(), "q") == []
 
 
 def test_options_of_the_sqlalchemy_transport_are_told_to_have_no_effect(

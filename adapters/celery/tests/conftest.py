@@ -100,8 +100,8 @@ def connections() -> Iterator[MakeConnection]:
     """Open connections to any broker; all are closed at the end."""
     with ExitStack() as opened:
 
-        def make(url: str, **options: Any) -> Connection:
-            connection = Connection(url, **options)
+        def make(url: str | Connection, **options: Any) -> Connection:
+            connection = url.clone(**options) if isinstance(url, Connection) else Connection(url, **options)
             opened.callback(connection.release)
             return connection
 

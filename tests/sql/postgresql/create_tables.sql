@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS depqueue.consumer (
   started_at TIMESTAMP WITH TIME ZONE NOT NULL,
   beat_at TIMESTAMP WITH TIME ZONE NOT NULL,
   leased_until TIMESTAMP WITH TIME ZONE,
+  orphan_after DOUBLE PRECISION,
   PRIMARY KEY (id)
 )
  WITH (fillfactor = 50);

@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS depqueue_consumer (
   started_at BIGINT NOT NULL,
   beat_at BIGINT NOT NULL,
   leased_until BIGINT,
+  orphan_after DOUBLE,
   PRIMARY KEY (id)
 );
 
