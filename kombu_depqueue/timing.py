@@ -72,8 +72,7 @@ class Timing(Statements):
         # Its number was made for it: one that is there already comes from an earlier try.
         c = self.t.consumer
         values: dict[str, Any] = {
-            n: bindparam(f"p_{n}", type_=c.c[n].type)
-            for n in ("id", "kind", "name", "channel", "info", "orphan_after")
+            n: bindparam(f"p_{n}", type_=c.c[n].type) for n in ("id", "kind", "name", "channel", "info", "orphan_after")
         }
         values |= {"started_at": now(), "beat_at": now(), "leased_until": after(bindparam("p_lease", type_=_F))}
         return insert_or_replace(c, self.dialect, values)  # type: ignore[no-any-return]
