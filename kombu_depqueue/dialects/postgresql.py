@@ -190,12 +190,10 @@ class PostgreSQL(Dialect):
             sql = self.own["add_job_anew"] if again else self.sql.add_job.sql
             tx.cursor.execute(sql, self.sql.add_job.bind(rows[0]))
             if again and not tx.cursor.rowcount:
-                raise Duplicate(*again, detail="it waits, and is superseded")
+                raise Duplicate(*again, detail="it waits or has ended, and is superseded")
             return
-        if again:
-            if tx.all(self.sql.waiting_among, ids=again):
-                raise Duplicate(*again, detail="one of them waits, and is superseded")
-            tx.cursor.execute(self.own["forget_ended"], {"ids": again})
+        if again and tx.all(self.sql.taken_ids, ids=again):
+            raise Duplicate(*again, detail="one of them waits or has ended, and is superseded")
         # Not sorted: the order given is the order among queues too.
         for _, alike in groupby(rows, _COMMON):
             self._insert_alike(tx, list(alike))

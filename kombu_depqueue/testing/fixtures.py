@@ -119,6 +119,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("database", _database_names(metafunc.config), indirect=True, scope="session")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have one process of xdist run the tests with many threads: with 60 connections each, two exhaust a server."""
+    for item in items:
+        if item.path.name in ("test_threads_and_forks.py", "test_dependency_races.py"):
+            item.add_marker(pytest.mark.xdist_group("threads"))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left_open() -> Iterator[None]:
     """A queue that a test leaves open would keep up the tables of later tests, by its own options."""
