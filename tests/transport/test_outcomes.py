@@ -188,8 +188,8 @@ def test_a_message_that_could_not_be_decoded_is_no_success(channel: Any, queue: 
 
 
 def test_who_is_lost_leaves_orphans_that_are_given_up(make_messages: MakeMessages) -> None:
-    watcher = make_messages(orphan_after=1.0)
-    lost = make_messages(lease=1.0)
+    watcher = make_messages(orphan_after=60.0)  # its own setting: the lost one's counts
+    lost = make_messages(lease=1.0, orphan_after=1.0)
     early, late = watcher.enqueue("n"), watcher.enqueue("n")
     waiting = watcher.enqueue("m", depends_on=[early])
     claimed = {c.job_id: c for c in lost.claim(lost.numbers(["n"]), 2)}
