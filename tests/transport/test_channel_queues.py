@@ -340,14 +340,14 @@ def test_a_message_expires_in_front_of_a_consumer_that_is_full(connect: MakeConn
 
 def test_the_time_to_live_of_a_queue(connect: MakeConnection) -> None:
     here, there = connect().channel(), connect().channel()
-    declare(here, "q", message_ttl=0.4)
+    declare(here, "q", message_ttl=2.0)
     publish(there, "by the queue", "q")
     publish(there, "by the queue, it is shorter", "q", expiration=60)
     publish(there, "by itself", "q", expiration=0.1)
     time.sleep(0.2)
     assert contents(here, "q")[:2] == ["by the queue", "by the queue, it is shorter"]
     publish(there, "late", "q")
-    time.sleep(0.6)
+    time.sleep(2.1)
     assert contents(here, "q") == []
 
 
