@@ -77,7 +77,7 @@ def _cancel(queue: JobQueue, job_id: UUID, dry_run: bool, report: Report) -> Non
         if status.state.is_finished or not (dry_run or queue.cancel(job_id)):
             report.no(job_id, f"it has ended: {queue.status(job_id).state}")
         elif dry_run:
-            report.done(job_id, f"would be canceled; it is {status.state}, {len(status.dependents)} jobs wait for it")
+            report.done(job_id, f"would be canceled; it is {status.state}, {len(status.dependents)} jobs depend on it")
         else:
             report.done(job_id, "canceled")
     except NotExist:

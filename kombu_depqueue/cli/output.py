@@ -15,6 +15,8 @@ import click
 
 __all__ = ["age", "clean", "count", "document", "fields", "moment", "note", "plain", "table"]
 
+PIECE = 8000
+
 COUNTED = 10_000
 """Counts beyond this are not exact."""
 
@@ -62,7 +64,10 @@ def plain(value: Any) -> Any:
 
 def document(value: Any, *, indent: int | None = 2) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(value, default=plain, indent=indent))
+    text = json.dumps(value, default=plain, indent=indent)
+    # In pieces: of one big write Python loses the error when the pipe is closed midway (seen with 2 MB, 3.11).
+    for start in range(0, len(text), PIECE):
+        click.echo(text[start : start + PIECE], nl=start + PIECE >= len(text))
 
 
 def note(line: str) -> None:
