@@ -47,6 +47,10 @@ class Wanted:
             return None
         return JobState.FAILED if self.state == DEAD else JobState(self.state)
 
+    def is_of(self, channel: str, queue: str) -> bool:
+        """Whether jobs of this queue are wanted."""
+        return self.queue in (None, queue) and self.channel in (None, channel)
+
 
 class Listings:
     """Reads lists for people and programs."""
@@ -64,6 +68,8 @@ class Listings:
 
     def _page(self, tx: Tx, wanted: Wanted, before: UUID, limit: int) -> JobPage:
         found: dict[UUID, JobInfo] = {}
+        if not any(wanted.is_of(channel, name) for _, channel, name, _ in tx.all(self.sql.all_queues)):
+            return JobPage((), None)  # else all jobs would be looked through in vain
         down_to = _LOWEST
         for edge, jobs in self._looks(tx, wanted, before, limit):
             found |= {job.job_id: job for job in jobs}

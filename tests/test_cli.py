@@ -648,13 +648,16 @@ def test_counts_beyond_the_limit_say_so() -> None:
 
 
 @pytest.mark.slow
-def test_two_hundred_thousand_jobs_are_looked_through_in_a_second(place: Place) -> None:
+@pytest.mark.parametrize("settled", [False, True], ids=["never analyzed", "analyzed"])
+def test_two_hundred_thousand_jobs_are_looked_through_in_a_second(place: Place, settled: bool) -> None:
     filler = Filler(place)
-    filler.ready(100_000)
     filler.leased(100)
-    filler.delayed(50_000)
-    filler.blocked(50_000)
-    filler.settle()
+    filler.ready(100_000)
+    filler.delayed(30_000)
+    filler.blocked(30_000)
+    filler.ended(40_000, dead=100)
+    if settled:
+        filler.settle()
     cli = Cli(place.url)
     cli("workers")  # what is imported once
     for command in (
@@ -663,7 +666,9 @@ def test_two_hundred_thousand_jobs_are_looked_through_in_a_second(place: Place) 
         ["jobs", "--state", "leased"],
         ["jobs", "--state", "dead"],
         ["jobs", "--queue", "none such"],
+        ["jobs", "--state", "expired"],
         ["health", "--max-age", 3600],
+        ["prune", "--dry-run"],
     ):
         took = []
         for _ in range(3):  # the machine may be busy with something else for a moment
@@ -674,6 +679,14 @@ def test_two_hundred_thousand_jobs_are_looked_through_in_a_second(place: Place) 
         assert min(took) < 1.0, command
     [counts] = cli("queues", "--json").json["queues"]
     assert (counts["ready"] + counts["leased"], counts["scheduled"], counts["blocked"]) == (10_001, 10_001, 10_001)
+    found, after = [], []
+    for _ in range(10):
+        page = cli("jobs", "--state", "leased", "--limit", 1000, "--json", *after).json
+        found += page["jobs"]
+        if page["next"] is None:
+            break
+        after = ["--after", page["next"]]
+    assert len(found) == 100
 
 
 # the page
@@ -721,13 +734,14 @@ def test_the_examples_of_the_page_run_as_shown() -> None:
         assert checker.check_output(wanted, said.out, doctest.ELLIPSIS), f"{command} printed:\n{said.out}"
 
 
-def test_other_lines_of_the_page_are_commands() -> None:
-    for line in re.findall(r"^depqueue .*$", PAGE, re.MULTILINE):
-        arguments = shlex.split(line)[1:]
-        with depqueue.make_context("depqueue", arguments, obj=base.Place(), resilient_parsing=False) as ctx:
-            name, command, rest = depqueue.resolve_command(ctx, [*ctx._protected_args, *ctx.args])
-            assert command is not None, line
-            command.make_context(name, rest, parent=ctx)
+@pytest.mark.parametrize("file", ["README.md", "docs/command-line.md"])
+def test_other_lines_that_show_commands_can_be_parsed(file: str) -> None:
+    text = (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
+    lines = re.findall(r"^depqueue .*$", text, re.MULTILINE)
+    assert lines
+    for line in lines:
+        arguments = shlex.split(line.replace("ID", str(UUID(int=1))), comments=True)[1:]
+        assert run(*arguments, "--help").code == 0, line
 
 
 def test_the_shell_completes_commands_and_options() -> None:
