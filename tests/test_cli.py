@@ -623,14 +623,24 @@ def test_what_jobs_are_called_cannot_move_the_cursor(ready: Cli, queue: JobQueue
 def test_tables_on_a_terminal(monkeypatch: pytest.MonkeyPatch, rich: bool) -> None:
     if not rich:
         monkeypatch.setitem(sys.modules, "rich.console", None)
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "30")
     terminal = _Terminal()
     with contextlib.redirect_stdout(terminal):
         output.table(("ID", "COUNT"), [(str(UUID(int=7)), "12"), ("[bold]x", "3")], numbers=("COUNT",))
+        output.table(("ID", "COUNT"), [])
     shown = re.sub(r"\x1b\[[\d;]*m", "", terminal.getvalue())
     lines = [line.rstrip() for line in shown.splitlines()]
     assert lines[1].split() == [str(UUID(int=7)), "12"]
     assert lines[2].split() == ["[bold]x", "3"]
+
+
+@pytest.mark.only("sqlite")
+def test_long_reasons_are_cut_in_lists(ready: Cli, queue: JobQueue) -> None:
+    queue.enqueue("mail")
+    queue.reserve(0, queues=["mail"]).fail("no route " * 100)
+    [_, line] = ready("jobs").out.splitlines()
+    assert line.endswith("...")
+    assert len(line) < 250
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import click
 
-__all__ = ["age", "clean", "count", "document", "fields", "moment", "note", "plain", "table"]
+__all__ = ["age", "clean", "count", "document", "fields", "moment", "note", "plain", "short", "table"]
 
 PIECE = 8000
 
@@ -98,13 +98,21 @@ def _rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]], numbers:
     except ModuleNotFoundError:
         return False
     drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        side: Any = "right" if heading in numbers else "left"
-        drawn.add_column(heading, justify=side, overflow="fold", min_width=36 if heading == "ID" else None)
+    shown = [n for n in range(len(headings)) if not rows or any(row[n] for row in rows)]
+    for n in shown:
+        side: Any = "right" if headings[n] in numbers else "left"
+        drawn.add_column(headings[n], justify=side, no_wrap=True)
     for row in rows:
-        drawn.add_row(*map(Text, row))
-    Console().print(drawn)
+        drawn.add_row(*(Text(row[n]) for n in shown))
+    # As wide as it must be: an id that is cut off is of no use, and the terminal breaks lines by itself.
+    needed = sum(2 + max(len(headings[n]), *(len(row[n]) for row in rows), 0) for n in shown)
+    Console(width=max(needed, Console().width), soft_wrap=True).print(drawn)
     return True
+
+
+def short(text: str, most: int = 100) -> str:
+    """The beginning of a text."""
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def fields(pairs: Sequence[tuple[str, str]]) -> None:

@@ -13,7 +13,7 @@ import click
 
 from kombu_depqueue.cli.base import NO, Command, Place, code_of, json_option
 from kombu_depqueue.cli.base import job_id as as_job_id
-from kombu_depqueue.cli.output import age, count, document, fields, moment, note, table
+from kombu_depqueue.cli.output import age, count, document, fields, moment, note, short, table
 from kombu_depqueue.errors import InvalidJob, SchemaError, StorageError
 from kombu_depqueue.graphs import connected, draw, edges
 from kombu_depqueue.job import JobInfo, JobState, JobStatus, QueueInfo, Why
@@ -110,7 +110,7 @@ def jobs(
 def _when(job: JobInfo) -> str:
     if job.state is JobState.SCHEDULED:
         return f"due {moment(job.run_at)}"
-    return " ".join(filter(None, (moment(job.finished), job.reason)))
+    return " ".join(filter(None, (moment(job.finished), short(job.reason or ""))))
 
 
 @click.command(cls=Command)
