@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from kombu_depqueue.job import (
         Dependency,
         DependencyResult,
+        JobInfo,
         JobMessage,
+        JobPage,
         JobState,
         JobStatus,
         OnUnmet,
@@ -49,8 +51,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "errors": "Canceled DepQueueError Duplicate Empty InvalidJob LeaseLost NotExist NotPending NotRunning "
     "QueueClosed SchemaError StorageError",
-    "job": "Dependency DependencyResult JobMessage JobState JobStatus OnUnmet Policy QueueInfo Why WorkerInfo "
-    "new_job_id",
+    "job": "Dependency DependencyResult JobInfo JobMessage JobPage JobState JobStatus OnUnmet Policy QueueInfo Why "
+    "WorkerInfo new_job_id",
     "enlisting": "enlist",
     "queue": "JobQueue create_tables",
     "reservation": "Reservation",
@@ -66,7 +68,9 @@ __all__ = [
     "Duplicate",
     "Empty",
     "InvalidJob",
+    "JobInfo",
     "JobMessage",
+    "JobPage",
     "JobQueue",
     "JobState",
     "JobStatus",

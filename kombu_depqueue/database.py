@@ -270,8 +270,8 @@ class Database:
 
     def _no_schema(self) -> SchemaError:
         where = f"schema {self.settings.schema!r}" if self.settings.schema else f"{self.settings.table_prefix}*"
-        problem = f"the tables ({where}) are missing: create them with kombu_depqueue.create_tables(url)"
-        return SchemaError(f"{problem}, or with the option create=True", found=None, wanted=[SCHEMA_VERSION])
+        cure = "create them with `depqueue init`, kombu_depqueue.create_tables(url) or the option create=True"
+        return SchemaError(f"the tables ({where}) are missing: {cure}", found=None, wanted=[SCHEMA_VERSION])
 
     def create_schema(self) -> None:
         """Create all tables that are missing."""

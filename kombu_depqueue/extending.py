@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kombu_depqueue.dialects.steps import Claimed, Ending
+    from kombu_depqueue.graphs import connected, draw
     from kombu_depqueue.messages import MessageQueue
     from kombu_depqueue.outcomes import Outcome
     from kombu_depqueue.plugins import Plugin, register
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "dialects.steps": "Claimed Ending",
+    "graphs": "connected draw",
     "messages": "MessageQueue",
     "outcomes": "Outcome",
     "plugins": "Plugin register",
@@ -44,6 +46,8 @@ __all__ = [
     "address_of",
     "close_pipe",
     "conclude",
+    "connected",
+    "draw",
     "open_pipe",
     "queue_here",
     "register",

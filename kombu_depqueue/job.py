@@ -14,7 +14,9 @@ from uuid import UUID
 __all__ = [
     "Dependency",
     "DependencyResult",
+    "JobInfo",
     "JobMessage",
+    "JobPage",
     "JobState",
     "JobStatus",
     "OnUnmet",
@@ -254,6 +256,39 @@ class QueueInfo:
     leased: int
     scheduled: int
     blocked: int
+    dead: int = 0
+    """Of the 10,001 latest jobs, in all queues, that have ended otherwise than succeeded."""
+    oldest_ready_age: float | None = field(default=None, compare=False)
+    """Seconds since the ready job that has waited longest was enqueued, or was due; None: no job is ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """A job in a list. Times are aware UTC datetimes by the database's clock."""
+
+    job_id: UUID
+    job_type: str
+    channel: str
+    state: JobState
+    queued: datetime
+    attempt: int = 0
+    run_at: datetime | None = None
+    """Of a live job."""
+    started: datetime | None = None
+    finished: datetime | None = None
+    reason: str | None = None
+    """Why it ended so."""
+    dead: bool = False
+    """It failed because no attempt was left, was rejected, or was lost with its worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """A page of a list of jobs: perhaps fewer than were asked for, or none, though others come after."""
+
+    jobs: tuple[JobInfo, ...]
+    next: UUID | None
+    """Where the next page begins: give it as `after`. None: this was the last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,19 @@ from uuid import UUID
 
 from kombu_depqueue.core import Core
 from kombu_depqueue.dialects.steps import Key
-from kombu_depqueue.entry import check_duration, check_job_id, check_name, encode_json
+from kombu_depqueue.entry import check_duration, check_integer, check_job_id, check_name, encode_json
 from kombu_depqueue.errors import InvalidJob, LeaseLost, NotExist
 from kombu_depqueue.job import (
     DependencyResult,
+    JobMessage,
+    JobPage,
     JobStatus,
     QueueInfo,
     Why,
     WorkerInfo,
 )
 from kombu_depqueue.keeper import new_number
+from kombu_depqueue.listings import LOOK_AT, Wanted
 from kombu_depqueue.maintenance import Upkeep
 from kombu_depqueue.reservation import Reservation, key_of, token_text
 from kombu_depqueue.schema import ConsumerKind
@@ -108,10 +111,41 @@ class Operations(Core):
         self._check()
         return self._records.roots()
 
+    # looking around
+
+    def jobs(
+        self,
+        state: str | None = None,
+        *,
+        queue: str | None = None,
+        channel: str | None = None,
+        after: UUID | str | None = None,
+        limit: int = 100,
+    ) -> JobPage:
+        """List jobs, live and ended, by their ids from big to small."""
+        self._check()
+        wanted = Wanted(
+            state=state,
+            queue=None if queue is None else check_name("queue", queue),
+            channel=None if channel is None else check_name("channel", channel, empty=True),
+        )
+        before = None if after is None else check_job_id(after, "after")
+        return self._listings.page(wanted, before, check_integer("limit", limit, 1, LOOK_AT))
+
+    def message_of(self, job_id: UUID | str) -> JobMessage | None:
+        """The job as it was enqueued; None once it has succeeded."""
+        status = self.status(job_id)
+        return self._listings.message(status)
+
+    def prunable(self) -> int:
+        """How many records of ended jobs `maintain` would delete."""
+        self._check()
+        return self._listings.prunable()
+
     def queues(self) -> list[QueueInfo]:
         """All queues with bounded counts."""
         self._check()
-        return self._records.queues()
+        return self._listings.queues()
 
     def _queue_number(self, queue: str, channel: str) -> int:
         names = [(check_name("channel", channel, empty=True), check_name("queue", queue))]

@@ -35,6 +35,7 @@ from kombu_depqueue.job import (
     Dependency,
     DependencyResult,
     JobMessage,
+    JobPage,
     JobStatus,
     OnUnmet,
     Policy,
@@ -330,6 +331,32 @@ class JobQueue(JobProducer, JobConsumer, Protocol):
         """
         ...
 
+    def jobs(
+        self,
+        state: str | None = None,
+        *,
+        queue: str | None = None,
+        channel: str | None = None,
+        after: JobId | None = None,
+        limit: int = 100,
+    ) -> JobPage:
+        """List jobs, live and ended, by their ids from big to small: the latest first, where ids tell the time.
+
+        `state` is one of `JobState`, or "dead" (failed jobs that were rejected, had no attempt left, or were lost).
+        A page has at most `limit` (1 to 10,000) jobs and looks at some 10,000 of those that come after `after`: one
+        that is filtered can be empty though others follow (`JobPage.next`). What moves from state to state meanwhile
+        may be missing in a page. Celery's ids are random, and so is their order.
+        Raises: InvalidJob.
+        """
+        ...
+
+    def message_of(self, job_id: JobId) -> JobMessage | None:
+        """The type, arguments (or body) and headers of a job as it was enqueued; None once it has succeeded.
+
+        Raises: NotExist; InvalidJob if the stored row cannot be decoded.
+        """
+        ...
+
     def queues(self) -> list[QueueInfo]:
         """All queues with bounded counts, by name."""
         ...
@@ -367,6 +394,10 @@ class JobQueue(JobProducer, JobConsumer, Protocol):
 
         Consumers do it by themselves; for programs that only produce, and for tests.
         """
+        ...
+
+    def prunable(self) -> int:
+        """How many records of ended jobs `maintain` would delete in its next rounds, counted up to 10,001."""
         ...
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from kombu_depqueue.dialects.steps import STATUS, Ending, Key, Released, unmet_r
 from kombu_depqueue.entry import Entry, decode_json
 from kombu_depqueue.errors import NotExist, NotPending
 from kombu_depqueue.inserting import insert_entries
-from kombu_depqueue.job import DependencyResult, JobState, JobStatus, QueueInfo, Why, WorkerInfo
+from kombu_depqueue.job import DependencyResult, JobState, JobStatus, Why, WorkerInfo
 from kombu_depqueue.releases import CANCELED, RELEASE_LIMIT, STATE, hot_state
 from kombu_depqueue.schema import Flag
 from kombu_depqueue.statements import StoredJob
@@ -295,19 +295,6 @@ class Records:
         return [tuple(row) for row in self.database.read(lambda tx: tx.all(self.sql.dead, p_limit=limit))]
 
     # queues
-
-    def queues(self) -> list[QueueInfo]:
-        """All queues with bounded counts."""
-
-        def work(tx: Tx) -> list[QueueInfo]:
-            found = []
-            for number, channel, name, paused in tx.all(self.sql.all_queues):
-                ready, leased = tx.all(self.sql.count_hot, p_queue=number)[0]
-                scheduled, blocked = tx.all(self.sql.count_waiting, p_queue=number)[0]
-                found.append(QueueInfo(name, channel, bool(paused), ready, leased, scheduled, blocked))
-            return found
-
-        return self.database.read(work)
 
     def set_paused(self, queue: int, paused: bool) -> None:
         """Pause or resume a queue."""

@@ -6,12 +6,16 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Executable,
     Float,
     Integer,
+    Subquery,
+    Table,
     Text,
     and_,
     bindparam,
+    case,
     cast,
     delete,
     exists,
@@ -24,13 +28,19 @@ from sqlalchemy import (
 )
 
 from kombu_depqueue.schema import ConsumerKind, Flag, JobIdType
-from kombu_depqueue.sql import after, among, insert_or_replace, now, seconds_until, statement
-from kombu_depqueue.statements import has_flag, with_flag
+from kombu_depqueue.sql import after, among, insert_or_replace, later, now, seconds_until, statement
+from kombu_depqueue.statements import COUNT_LIMIT, has_flag, with_flag
 from kombu_depqueue.timing import Timing
 
 __all__ = ["Reports"]
 
 _ID = JobIdType()
+
+
+def _gave_up(d: Any) -> ColumnElement[bool]:
+    """Whether a record is that of a job which is dead, or was lost."""
+    why = or_(d.reason.like(literal_column("'dead:%'")), d.reason.like(literal_column("'lost:%'")))
+    return and_(d.status == literal_column("2"), why)
 
 
 class Reports(Timing):
@@ -186,14 +196,113 @@ class Reports(Timing):
     def dead(self) -> Executable:
         """The latest jobs that are dead, or were lost."""
         d, q = self.t.done.c, self.t.queue.c
-        gave_up = or_(d.reason.like(literal_column("'dead:%'")), d.reason.like(literal_column("'lost:%'")))
         both = self.t.done.join(self.t.queue, q.id == d.queue_id)
         found = select(d.job_id, q.name, d.reason, d.finished_at).select_from(both)
-        return (
-            found.where(d.status == literal_column("2"), gave_up)
-            .order_by(d.finished_at.desc())
-            .limit(bindparam("p_limit", type_=Integer()))
-        )
+        return found.where(_gave_up(d)).order_by(d.finished_at.desc()).limit(bindparam("p_limit", type_=Integer()))
+
+    # lists: by job id, which each table has an index on
+
+    def _stretch(self, table: Table, *names: str) -> Subquery:
+        """What one look at a table may read; as a subquery with a LIMIT, so that no planner looks elsewhere."""
+        i = table.c.job_id
+        inside = and_(i.is_not(None), i >= bindparam("p_from", type_=_ID), i < bindparam("p_before", type_=_ID))
+        part = select(i, table.c.queue_id, *(table.c[n] for n in names)).where(inside).order_by(i.desc())
+        return part.limit(literal_column(str(2 * COUNT_LIMIT))).subquery("stretch")
+
+    def _listed(self, part: Subquery, *what: ColumnElement[Any], only: ColumnElement[bool]) -> Executable:
+        """The jobs in a stretch that are wanted, each with its queue."""
+        q, name, channel = self.t.queue.c, bindparam("p_name", type_=Text()), bindparam("p_channel", type_=Text())
+        wanted = and_(or_(name.is_(None), q.name == name), or_(channel.is_(None), q.channel == channel), only)
+        both = part.join(self.t.queue, q.id == part.c.queue_id)
+        found = select(part.c.job_id, q.name, q.channel, *what).select_from(both).where(wanted)
+        return found.order_by(part.c.job_id.desc()).limit(bindparam("p_limit", type_=Integer()))
+
+    def _edge(self, table: Table) -> Executable:
+        """Where a stretch ends: the job so many rows below p_before (none: there are not as many)."""
+        i = table.c.job_id
+        below = select(i).where(i.is_not(None), i < bindparam("p_before", type_=_ID)).order_by(i.desc())
+        return below.limit(literal_column("1")).offset(bindparam("p_rows", type_=Integer()))
+
+    @statement
+    def edge_of_hot(self) -> Executable:
+        """Where a look at ready and leased jobs ends."""
+        return self._edge(self.t.job)
+
+    @statement
+    def edge_of_cold(self) -> Executable:
+        """Where a look at delayed and blocked jobs ends."""
+        return self._edge(self.t.wait)
+
+    @statement
+    def edge_of_ended(self) -> Executable:
+        """Where a look at ended jobs ends."""
+        return self._edge(self.t.done)
+
+    @statement
+    def list_hot(self) -> Executable:
+        """Ready, leased and running jobs by id."""
+        names = ("consumer_id", "flags", "created_at", "claimed_at", "run_at", "attempt")
+        part = self._stretch(self.t.job, *names)
+        c, running = part.c, part.c.flags.op("&")(literal_column(str(Flag.RUNNING))) != literal_column("0")
+        ready, held, acked = (literal_column(f"'{word}'", Text()) for word in ("ready", "leased", "running"))
+        state = case((c.consumer_id.is_(None), ready), (running, acked), else_=held)
+        only = bindparam("p_state", type_=Text())
+        what = (state.label("state"), c.created_at, c.claimed_at, c.run_at, c.attempt)
+        return self._listed(part, *what, only=or_(only.is_(None), state == only))
+
+    @statement
+    def list_cold(self) -> Executable:
+        """Delayed and blocked jobs by id."""
+        part = self._stretch(self.t.wait, "due_at", "created_at", "claimed_at", "run_at", "attempt")
+        c, only = part.c, bindparam("p_state", type_=Text())
+        blocked, scheduled = (literal_column(f"'{word}'", Text()) for word in ("blocked", "scheduled"))
+        state = case((c.due_at.is_(None), blocked), else_=scheduled)
+        what = (state.label("state"), c.created_at, c.claimed_at, func.coalesce(c.due_at, c.run_at), c.attempt)
+        return self._listed(part, *what, only=or_(only.is_(None), state == only))
+
+    @statement
+    def list_ended(self) -> Executable:
+        """Ended jobs by id."""
+        part = self._stretch(self.t.done, "status", "created_at", "started_at", "finished_at", "attempt", "reason")
+        c, only, dead = part.c, bindparam("p_status", type_=Integer()), bindparam("p_dead", type_=Integer())
+        gone = case((_gave_up(c), literal_column("1")), else_=literal_column("0"))
+        wanted = and_(or_(only.is_(None), c.status == only), gone >= dead)
+        times = (c.created_at, c.started_at, c.finished_at)
+        return self._listed(part, c.status, *times, c.attempt, c.reason, gone.label("dead"), only=wanted)
+
+    @statement
+    def payload(self) -> Executable:
+        """What a job was enqueued with, wherever it is."""
+        found = []
+        for table in (self.t.wait, self.t.job, self.t.ended_body):
+            c = table.c
+            found.append(select(c.envelope, c.body).where(c.job_id == bindparam("p_job_id", type_=_ID)))
+        return found[0].union_all(*found[1:])
+
+    @statement
+    def count_dead(self) -> Executable:
+        """How many jobs of each queue are dead, of the latest that did not succeed (NULL: the others)."""
+        d, e = self.t.done.c, self.t.ended_body.c
+        latest = select(e.job_id).order_by(e.job_id.desc()).limit(literal_column(str(COUNT_LIMIT))).subquery("latest")
+        # Not a join: PostgreSQL, with the statistics of an empty table, walked all of `done` for each (250 s).
+        queue = select(d.queue_id).where(d.job_id == latest.c.job_id, _gave_up(d)).scalar_subquery()
+        found = select(queue.label("queue_id")).select_from(latest).subquery("found")
+        return select(found.c.queue_id, func.count()).group_by(found.c.queue_id)
+
+    @statement
+    def waited(self) -> Executable:
+        """For how many seconds the first ready job of a queue and priority has waited."""
+        j = self.t.job.c
+        lane = and_(j.queue_id == bindparam("p_queue"), j.rank == bindparam("p_rank"), j.consumer_id.is_(None))
+        since = later(j.created_at, func.coalesce(j.run_at, j.created_at))
+        first = select(seconds_until(since)).where(lane, j.job_id.is_not(None))  # not control traffic
+        return first.order_by(j.seq).limit(literal_column("1"))
+
+    @statement
+    def count_prunable(self) -> Executable:
+        """How many records of ended jobs are kept no longer."""
+        some = self.out_of_time().limit(literal_column(str(COUNT_LIMIT)))
+        return select(func.count()).select_from(some.subquery())
 
     @statement
     def hot_among(self) -> Executable:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Executable,
     Float,
     Integer,
+    Select,
     and_,
     bindparam,
     delete,
@@ -208,12 +209,16 @@ class Timing(Statements):
     @statement
     def prunable(self) -> Executable:
         """Records of ended jobs that are kept no longer: out of time, and no live job depends on them."""
+        old = self.out_of_time().order_by(self.t.done.c.keep_until)
+        return old.limit(bindparam("p_limit", type_=_I)).with_for_update(skip_locked=True, of=self.t.done)
+
+    def out_of_time(self) -> Select[Any]:
+        """The ids of those."""
         d, e, j, w = self.t.done.c, self.t.dep.c, self.t.job.c, self.t.wait.c
         ready = exists().where(j.job_id == e.job_id)
         waits = exists().where(w.job_id == e.job_id)
         needed = and_(has_flag(Flag.HAS_DEPENDENTS), exists().where(e.dep_id == d.job_id, or_(ready, waits)))
-        old = select(d.job_id).where(d.keep_until < now(), ~needed).order_by(d.keep_until)
-        return old.limit(bindparam("p_limit", type_=_I)).with_for_update(skip_locked=True, of=self.t.done)
+        return select(d.job_id).where(d.keep_until < now(), ~needed)
 
     @statement
     def drop_old_memos(self) -> Executable:

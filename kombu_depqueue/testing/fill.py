@@ -139,6 +139,19 @@ class Filler:
             f" SELECT {self._id(str(root))}, {ids}, 0, 6, false FROM {numbers}",
         )
 
+    def ended(self, count: int, *, dead: int = 0) -> None:
+        """Records of jobs that ended just now: half of them failed, and so many of these dead."""
+        numbers, base = self._numbers(count)
+        ids = self._id(f"{base} + n - 1")
+        why = f"CASE WHEN n % 2 = 1 THEN NULL WHEN n <= {2 * dead} THEN 'dead: rejected' ELSE 'an error' END"
+        self.run(
+            f"INSERT INTO {self.table('done')} (job_id, queue_id, status, flags, attempt, created_at, finished_at,"
+            f" keep_until, reason) SELECT {ids}, {self.queue}, CASE WHEN n % 2 = 1 THEN 1 ELSE 2 END, 0, 1,"
+            f" {self._in(0)}, {self._in(0)}, {self._in(86_400)}, {why} FROM {numbers}",
+            f"INSERT INTO {self.table('ended_body')} (job_id, rank, max_attempts, body)"
+            f" SELECT job_id, 255, 0, {self._body} FROM {self.table('done')} WHERE status = 2",
+        )
+
     def _wait(self, count: int, due: str, run_at: str, *, flags: int, first: int | None = None) -> None:
         numbers, base = self._numbers(count)
         self.run(

@@ -12,7 +12,9 @@ import kombu_depqueue
 from kombu_depqueue import (
     Dependency,
     DependencyResult,
+    JobInfo,
     JobMessage,
+    JobPage,
     JobQueue,
     JobState,
     JobStatus,
@@ -49,6 +51,10 @@ def look(queue: JobQueue, job_id: UUID) -> None:
     assert_type(status.state, JobState)
     assert_type(queue.why(job_id), Why)
     assert_type(queue.cancel(job_id), bool)
+    page = queue.jobs("dead", queue="mail", limit=10)
+    assert_type(page, JobPage)
+    assert_type(queue.jobs(after=page.next).jobs, tuple[JobInfo, ...])
+    assert_type(queue.message_of(job_id), JobMessage | None)
     assert_type(queue.retry(job_id, subtree=True), int)
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import click
 from celery.bin.base import CeleryCommand, handle_preload_options
 
-from kombu_depqueue import DepQueueError, JobState, JobStatus, NotExist
+from kombu_depqueue import DepQueueError
 
 if TYPE_CHECKING:
     from kombu_depqueue.extending import MessageQueue
@@ -70,8 +70,9 @@ def why(ctx: click.Context, task_id: str) -> None:
 @click.pass_context
 def graph(ctx: click.Context, task_id: str, form: str, most: int) -> None:
     """Draw the jobs that a task depends on and those that depend on it, as text."""
-    jobs = _connected(_queue(ctx), _id(task_id), most)
-    for line in _mermaid(jobs) if form == "mermaid" else _dot(jobs):
+    from kombu_depqueue.extending import connected, draw
+
+    for line in draw(connected(_queue(ctx), _id(task_id), most), form):
         click.echo(line)
 
 
@@ -109,64 +110,3 @@ def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _connected(queue: MessageQueue, job_id: UUID, most: int) -> list[JobStatus]:
-    """A job and all that it is connected with, nearest first."""
-    queue.status(job_id)  # raises NotExist
-    found: dict[UUID, JobStatus | None] = {}
-    todo = [job_id]
-    while todo and len(found) < most:
-        one = todo.pop(0)
-        if one in found:
-            continue
-        try:
-            found[one] = queue.status(one)
-        except NotExist:  # pruned, or promised
-            found[one] = None
-            continue
-        todo += [*found[one].depends_on, *found[one].dependents]  # type: ignore[union-attr]
-    return [status for status in found.values() if status is not None]
-
-
-def _edges(jobs: list[JobStatus]) -> Iterator[tuple[UUID, UUID]]:
-    shown = {job.job_id for job in jobs}
-    for job in jobs:
-        for dependency in job.depends_on:
-            if dependency in shown:
-                yield dependency, job.job_id
-
-
-def _label(job: JobStatus) -> str:
-    queue = "".join(c if c.isalnum() or c in " ._-" else "_" for c in job.job_type)
-    return f"{queue} {str(job.job_id)[:8]} {job.state}"
-
-
-_COLORS = {
-    JobState.SUCCEEDED: "#9fd89f",
-    JobState.FAILED: "#f2a6a6",
-    JobState.CANCELED: "#d0d0d0",
-    JobState.EXPIRED: "#d0d0d0",
-    JobState.LEASED: "#a8c8f0",
-    JobState.RUNNING: "#a8c8f0",
-}
-
-
-def _mermaid(jobs: list[JobStatus]) -> Iterator[str]:
-    yield "graph TD"
-    for job in jobs:
-        yield f'  n{job.job_id.hex}["{_label(job)}"]'
-        if job.state in _COLORS:
-            yield f"  style n{job.job_id.hex} fill:{_COLORS[job.state]}"
-    for above, below in _edges(jobs):
-        yield f"  n{above.hex} --> n{below.hex}"
-
-
-def _dot(jobs: list[JobStatus]) -> Iterator[str]:
-    yield "digraph jobs {"
-    for job in jobs:
-        color = f', style=filled, fillcolor="{_COLORS[job.state]}"' if job.state in _COLORS else ""
-        yield f'  n{job.job_id.hex} [label="{_label(job)}"{color}];'
-    for above, below in _edges(jobs):
-        yield f"  n{above.hex} -> n{below.hex};"
-    yield "}"

@@ -215,3 +215,25 @@ def test_senseless_names_are_refused(queue: JobQueue, call: str) -> None:
             getattr(queue, call)(name)
         with pytest.raises(InvalidJob):
             getattr(queue, call)("fine", channel=name)
+
+
+def test_the_age_of_the_oldest_ready_job_counts_from_when_it_was_due(queue: JobQueue) -> None:
+    queue.enqueue("mail", delay=0.3)
+    assert _info(queue, "mail").oldest_ready_age is None
+    queue.enqueue("mail", priority=7)
+    time.sleep(0.5)
+    age = _info(queue, "mail").oldest_ready_age
+    assert age is not None
+    assert 0.4 < age < 30
+    queue.reserve(0, queues=["mail"])
+    queue.maintain()
+    left = _info(queue, "mail").oldest_ready_age
+    assert left is not None
+    assert left < age  # the delayed one, since it was due
+
+
+def test_dead_jobs_are_counted(queue: JobQueue) -> None:
+    queue.enqueue_many([JobMessage.new("mail", n) for n in range(3)])
+    queue.reserve(0, queues=["mail"]).reject()
+    queue.reserve(0, queues=["mail"]).fail("so")
+    assert _info(queue, "mail").dead == 1
