@@ -43,7 +43,7 @@ from kombu_depqueue import JobQueue
 from kombu_depqueue.dialects.postgresql import CREATING
 from kombu_depqueue.testing.helpers import ChildProcess
 from kombu_depqueue.testing.kombu_door import KombuDoor
-from kombu_depqueue.testing.servers import SERVERS, ServerMissing
+from kombu_depqueue.testing.servers import DRIVERS, SERVERS, ServerMissing
 
 __all__ = [
     "Database",
@@ -155,12 +155,13 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
 def _admin_engine(url: str) -> Engine:
     """Make the engine that clears up: one connection for all tests of this process."""
     parsed = make_url(url)
-    if parsed.drivername in ("postgresql", "postgres"):
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    arguments = {}
+    parsed = parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
+    arguments: dict[str, object] = {}
     if parsed.get_backend_name() == "postgresql":
         # A test that left a transaction open must fail by itself, not hang all; no notice per dropped table.
         arguments["options"] = "-c lock_timeout=20s -c synchronous_commit=off -c client_min_messages=warning"
+    elif parsed.get_backend_name() == "mysql":
+        arguments["init_command"] = "SET SESSION lock_wait_timeout = 20"
     return create_engine(parsed, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=0, connect_args=arguments)
 
 
@@ -179,10 +180,19 @@ def place(database: Database, tmp_path: Path) -> Iterator[Place]:
         return
     mine = url.update_query_dict({"table_prefix": f"{name}_"})
     yield Place(_text(mine), _text(url), prefix=f"{name}_")
-    leftover = [t for t in inspect(database.admin).get_table_names() if t.startswith(f"{name}_")]
-    tables = MetaData()
-    tables.reflect(database.admin, only=leftover)
-    tables.drop_all(database.admin)
+    _drop_tables(database.admin, f"{name}_")
+
+
+def _drop_tables(admin: Engine, prefix: str) -> None:
+    """In one statement, where there is one for that: each DROP costs a sync on MySQL."""
+    with admin.connect() as connection:
+        leftover = [t for t in inspect(connection).get_table_names() if t.startswith(prefix)]
+        if leftover and admin.dialect.name in ("mysql", "mariadb"):
+            connection.execute(text(f"DROP TABLE {', '.join(leftover)}"))
+        elif leftover:
+            tables = MetaData()
+            tables.reflect(connection, only=leftover)
+            tables.drop_all(connection)
 
 
 def _drop_schema(admin: Engine, name: str) -> None:
@@ -236,7 +246,9 @@ def queue(make_queue: MakeQueue) -> JobQueue:
 @pytest.fixture
 def engine(place: Place) -> Iterator[Engine]:
     """An application's own SQLAlchemy engine on this test's database."""
-    mine = create_engine(place.engine_url, poolclass=NullPool)
+    # MySQL's own default sees nothing that is committed after a transaction has begun; the queue refuses that.
+    options = {"isolation_level": "READ COMMITTED"} if place.engine_url.startswith("mysql") else {}
+    mine = create_engine(place.engine_url, poolclass=NullPool, **options)
     yield mine
     mine.dispose()
 
