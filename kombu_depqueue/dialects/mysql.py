@@ -228,7 +228,8 @@ class MySQL(Dialect):
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
             wait = max(1, int(self.settings.deadline))
             modes = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
-            cursor.execute(f"SET SESSION sql_mode = '{modes}', innodb_lock_wait_timeout = {wait}")
+            waits = f"innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}"  # rows, whole tables
+            cursor.execute(f"SET SESSION sql_mode = '{modes}', {waits}")
             cursor.execute("SELECT @@max_allowed_packet")
             connection.depqueue_packet = cursor.fetchone()[0]
 
