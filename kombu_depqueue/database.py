@@ -219,7 +219,8 @@ class Database:
             problem = f"the database gave no answer within deadline = {self.settings.deadline:g} s"
             return StorageError(problem, maybe_committed=maybe)
         # One line, without the driver's DETAIL: it may quote a payload.
-        problem = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
+        said = str(self.dialect.without_rows(original)).strip()
+        problem = said.splitlines()[0] if said else type(original).__name__
         return StorageError(problem[:300], maybe_committed=maybe)
 
     # schema
