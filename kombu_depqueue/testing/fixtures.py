@@ -17,7 +17,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ __all__ = [
     "make_queue",
     "nothing_left_open",
     "place",
+    "place_of",
     "queue",
     "run_process",
 ]
@@ -172,15 +173,21 @@ def place(database: Database, tmp_path: Path) -> Iterator[Place]:
         file = f"sqlite:///{tmp_path / 'jobs.db'}"
         yield Place(file, file)
         return
-    name, url = database.place, database.admin.url
-    if database.admin.dialect.name == "postgresql":
-        mine = url.update_query_dict({"schema": name})
-        yield Place(_text(mine), _text(url), schema=name)
-        _drop_schema(database.admin, name)
+    with place_of(database.admin, database.place) as made:
+        yield made
+
+
+@contextmanager
+def place_of(admin: Engine, name: str) -> Iterator[Place]:
+    """A schema, or a table prefix, on a server; removed afterwards."""
+    url = admin.url
+    if admin.dialect.name == "postgresql":
+        yield Place(_text(url.update_query_dict({"schema": name})), _text(url), schema=name)
+        _drop_schema(admin, name)
         return
-    mine = url.update_query_dict({"table_prefix": f"{name}_"})
-    yield Place(_text(mine), _text(url), prefix=f"{name}_")
-    _drop_tables(database.admin, f"{name}_")
+    prefix = f"{name}_"
+    yield Place(_text(url.update_query_dict({"table_prefix": prefix})), _text(url), prefix=prefix)
+    _drop_tables(admin, prefix)
 
 
 def _drop_tables(admin: Engine, prefix: str) -> None:
