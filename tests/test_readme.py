@@ -88,7 +88,7 @@ def _adapted(code: str, place: Place) -> str:
     ours = "" if place.schema is None else f"?options={quote('-csearch_path=' + place.schema)}"
     level = ', isolation_level="READ COMMITTED"' if place.prefix else ""  # as README says of MySQL
     code = re.sub(r'create_engine\("[^"]+"', lambda _: f"create_engine({place.engine_url + ours!r}{level}", code)
-    code = code.replace("TABLE orders", f"TABLE {place.prefix}orders")
+    code = re.sub("(TABLE|INTO) orders", rf"\1 {place.prefix}orders", code)
     code = re.sub(
         r'^(app\.conf\.broker_url = )".+"', lambda m: f'{m[1]}"depqueue+{place.url}"', code, flags=re.MULTILINE
     )

@@ -149,7 +149,7 @@ def next_schedule(taken: list[tuple[int, int]]) -> list[int] | None:
 Case = Callable[[], tuple[list[Callable[[], Any]], Callable[[list[Any]], None]]]
 
 
-def explore(engine: Any, case: Case, limit: int = 3000) -> int:
+def explore(engine: Any, case: Case, limit: int = 3000, drawn_by_lot: int = DRAWN) -> int:
     """Run all schedules of a case; returns how many."""
     schedule: list[int] | None = []
     count, drawn = 0, random.Random(4711)
@@ -169,7 +169,7 @@ def explore(engine: Any, case: Case, limit: int = 3000) -> int:
         else:  # each in long runs or in short turns
             turn = drawn.choice((1, 2, 4, 8))
             schedule = [c for _ in range(100) for c in [drawn.randrange(len(operations))] * drawn.randint(1, turn)]
-            schedule = schedule if count < DRAWN else None
+            schedule = schedule if count < drawn_by_lot else None
     return count
 
 
@@ -270,6 +270,7 @@ def check_winner(queue: JobQueue, x: Any, outcomes: list[Any]) -> None:
     assert queue.status(x).state is (JobState.SUCCEEDED if acked else JobState.CANCELED)
 
 
+@pytest.mark.timeout(400)
 def test_finish_claim_and_cancel(sessions: list[JobQueue], engine: Any) -> None:
     worker, other, canceler = sessions
 
@@ -278,7 +279,7 @@ def test_finish_claim_and_cancel(sessions: list[JobQueue], engine: Any) -> None:
         operations = [lambda: work(worker), lambda: work(other), lambda: canceler.cancel(x)]
         return operations, lambda outcomes: check_winner(worker, x, outcomes)
 
-    count = explore(engine, case)
+    count = explore(engine, case, drawn_by_lot=50)
     print(f"{count} interleavings")
     assert count >= 50
 
