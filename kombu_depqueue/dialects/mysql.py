@@ -220,8 +220,15 @@ class MySQL(Dialect):
                 "write_timeout": deadline + 1.0,
             },
         )
+        event.listen(made, "do_connect", self._connect)
         event.listen(made, "connect", self._prepare, insert=True)  # before SQLAlchemy asks it anything
         return made
+
+    def _connect(self, dialect: Any, record: object, args: list[Any], options: dict[str, Any]) -> Any:
+        try:
+            return dialect.connect(*args, **options)
+        except TypeError as error:  # an option in the URL that the driver does not know
+            raise StorageError(f"the URL: {error}") from None
 
     def _prepare(self, connection: Any, record: object) -> None:
         with connection.cursor() as cursor:
