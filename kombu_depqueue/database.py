@@ -88,7 +88,7 @@ class Database:
     def join(self, connection: Any, work: Callable[[Tx], T]) -> T:
         """Run `work` in the caller's transaction, which is left open."""
         self.ensure_schema()
-        tx = Tx(self._theirs(connection), own=False)
+        tx = self.dialect.transaction(self._theirs(connection), own=False)
         try:
             return work(tx)
         except self._errors as error:
@@ -98,14 +98,15 @@ class Database:
         raise problem
 
     def _tx(self, connection: Any, again: bool = False, durable: bool = True) -> Tx:
-        return Tx(connection, cursor=self.dialect.cursor(connection), again=again, durable=durable)
+        cursor = self.dialect.cursor(connection)
+        return self.dialect.transaction(connection, cursor=cursor, again=again, durable=durable)
 
     def _theirs(self, connection: Any) -> Any:
         if hasattr(connection, "get_bind") and hasattr(connection, "connection"):  # a Session
             connection = connection.connection()
         if not isinstance(connection, Connection):
             raise InvalidJob("connection", "a SQLAlchemy Connection or Session is wanted")
-        if connection.dialect.name != self.dialect.name:
+        if connection.dialect.name not in (self.dialect.name, *self.dialect.names):
             raise InvalidJob("connection", f"it is to {connection.dialect.name}, the queue is in {self.dialect.name}")
         if connection.dialect.driver not in self.dialect.drivers:
             known = " or ".join(self.dialect.drivers)
@@ -137,7 +138,7 @@ class Database:
         return result
 
     def _pipeline(self, connection: Any, work: Callable[[Tx], Callable[[], T]], again: bool, *, alone: bool) -> T:
-        tx = Tx(connection, again=again)
+        tx = self.dialect.transaction(connection, again=again)
         try:
             with self.dialect.pipelined(connection):
                 if not alone:  # else the pipeline itself is the transaction
@@ -218,7 +219,8 @@ class Database:
             problem = f"the database gave no answer within deadline = {self.settings.deadline:g} s"
             return StorageError(problem, maybe_committed=maybe)
         # One line, without the driver's DETAIL: it may quote a payload.
-        problem = str(original).strip().splitlines()[0] if str(original).strip() else type(original).__name__
+        said = str(self.dialect.without_rows(original)).strip()
+        problem = said.splitlines()[0] if said else type(original).__name__
         return StorageError(problem[:300], maybe_committed=maybe)
 
     # schema

@@ -50,7 +50,7 @@ class Releases:
         """Called when jobs that nobody wants have become ready in other queues."""
         self.claim_seconds = 0.0
         """How long the last claim took in the database, waiting for its lock not counted."""
-        self.peeks = database.dialect.has_change_counter
+        self.peeks = database.dialect.has_change_counter or database.dialect.look_interval is not None
         """Reading is so much cheaper than claiming that one looks first."""
         self._queues: dict[tuple[str, str], int] = {}
         self._fleeting: set[tuple[str, str]] = set()

@@ -29,7 +29,12 @@ _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,29}\Z")
 _SECRET = re.compile("pass|secret|token", re.IGNORECASE)
 """What the names of query parameters that must not be shown contain."""
 
-_DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
+_DRIVERS = {
+    "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+}
 _DEFAULT_URL = "sqlite:///depqueue.db"
 _SQLITE = frozenset(("uri", "timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"))
 """What Python's driver for SQLite knows; with `uri` SQLite itself is given the others."""

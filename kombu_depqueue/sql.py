@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from importlib import import_module
 from typing import Any, overload
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Dialect, Executable, Float, Table, bindparam
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Dialect, Executable, Float, Table, bindparam, func
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import BindParameter
 from sqlalchemy.types import TypeEngine
@@ -71,15 +71,20 @@ class Prepared:
 
 def insert_unless_there(table: Table, dialect: Dialect) -> Any:
     """INSERT that does nothing where the key is taken; also by a transaction that commits at the same moment."""
-    maker: Any = {"postgresql": postgresql, "sqlite": sqlite}[dialect.name]
+    maker: Any = import_module(f"sqlalchemy.dialects.{dialect.name}")
+    if dialect.name == "mysql":  # not IGNORE, which ignores more than that
+        key = next(iter(table.primary_key.columns))
+        return maker.insert(table).on_duplicate_key_update({key.name: key})
     return maker.insert(table).on_conflict_do_nothing()
 
 
 def insert_or_replace(table: Table, dialect: Dialect, values: Mapping[str, Any]) -> Any:
     """INSERT that takes the place of a row with the same key."""
-    maker: Any = {"postgresql": postgresql, "sqlite": sqlite}[dialect.name]
+    maker: Any = import_module(f"sqlalchemy.dialects.{dialect.name}")
     statement = maker.insert(table).values(dict(values))
     key = [c.name for c in table.primary_key.columns]
+    if dialect.name == "mysql":
+        return statement.on_duplicate_key_update({n: func.values(table.c[n]) for n in values if n not in key})
     return statement.on_conflict_do_update(
         index_elements=key, set_={name: statement.excluded[name] for name in values if name not in key}
     )
@@ -94,7 +99,7 @@ def _result_processor(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any]
 class statement:
     """Marks a method that returns an element; read as an attribute it is the Prepared statement.
 
-    The class has the SQLAlchemy `dialect` to compile for.
+    The class has the SQLAlchemy `dialect` to compile for, and `prepared`: what to make of it.
     """
 
     def __init__(self, make: Callable[[Any], Executable]) -> None:
@@ -112,7 +117,7 @@ class statement:
         """Compile at first use; afterwards the instance's own attribute is found first."""
         if instance is None:
             return self
-        prepared = Prepared(self.name, self.make(instance), instance.dialect)
+        prepared: Prepared = instance.prepared(self.name, self.make(instance), instance.dialect)
         instance.__dict__[self.name] = prepared
         return prepared
 
@@ -225,3 +230,33 @@ def _(element: later, compiler: Any, **kw: Any) -> str:
 def _(element: among, compiler: Any, **kw: Any) -> str:
     operand, values = compiler.process(element.operand, **kw), compiler.process(element.values, **kw)
     return f"{operand} IN (SELECT value FROM json_each({values}))"
+
+
+# Not UNIX_TIMESTAMP(NOW()), which is twice the same in the hour when summer time ends.
+_MYSQL_NOW = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
+
+
+@compiles(now, "mysql")
+def _(element: now, compiler: Any, **kw: Any) -> str:
+    return _MYSQL_NOW
+
+
+@compiles(after, "mysql")
+def _(element: after, compiler: Any, **kw: Any) -> str:
+    return f"({_MYSQL_NOW} + CAST({compiler.process(element.seconds, **kw)} * 1000000 AS SIGNED))"
+
+
+@compiles(seconds_until, "mysql")
+def _(element: seconds_until, compiler: Any, **kw: Any) -> str:
+    return f"(({compiler.process(element.moment, **kw)} - {_MYSQL_NOW}) / 1e6)"  # a double; 1.0 would make a decimal
+
+
+@compiles(later, "mysql")
+def _(element: later, compiler: Any, **kw: Any) -> str:
+    return f"GREATEST({', '.join(compiler.process(m, **kw) for m in element.moments)})"
+
+
+@compiles(among, "mysql")
+def _(element: among, compiler: Any, **kw: Any) -> str:
+    # The driver writes the list out: joined with JSON_TABLE, the table would be read, and locked, from end to end.
+    return f"{compiler.process(element.operand, **kw)} IN {compiler.process(element.values, **kw)}"

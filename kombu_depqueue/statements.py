@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -33,7 +33,16 @@ from sqlalchemy import (
 )
 
 from kombu_depqueue.schema import Flag, JobIdType, Tables, UtcTime
-from kombu_depqueue.sql import after, among, insert_or_replace, insert_unless_there, now, seconds_until, statement
+from kombu_depqueue.sql import (
+    Prepared,
+    after,
+    among,
+    insert_or_replace,
+    insert_unless_there,
+    now,
+    seconds_until,
+    statement,
+)
 
 __all__ = ["Statements", "StoredJob", "has_flag", "with_flag"]
 
@@ -82,6 +91,8 @@ class Statements:
     Bound parameters are never called like a column of the table being written,
     since SQLAlchemy reserves those names: `p_...`.
     """
+
+    prepared: ClassVar[type[Prepared]] = Prepared
 
     def __init__(self, t: Tables, dialect: Dialect) -> None:
         self.t = t

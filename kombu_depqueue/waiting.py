@@ -8,6 +8,7 @@ and connection of its own, at most every 5 ms (with a trailing edge: the last on
 is never swallowed), and only if a consumer has said that it waits. The consumer
 says so, then looks once more, then waits: one of the two sees the other.
 SQLite: `PRAGMA data_version` tells of every commit to the file.
+MySQL: nothing tells. Whoever waits looks 10-20 times a second.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class Waiter:
         """So many have come from outside; `wake` by ourselves is none."""
         self._waiting = 0
         self._queues: set[int] = set()
-        self._watch: _Listener | _Poller | None = None
+        self._watch: _Listener | _Poller | _Looker | None = None
         self.session: str | None = None
         """The session that listens: it ends when this process does."""
         self.session_changed: Callable[[], None] = lambda: None
@@ -154,10 +155,12 @@ class Waiter:
                 self._watch = self._make_watch()
             return self._watch.add(new)
 
-    def _make_watch(self) -> _Listener | _Poller:
+    def _make_watch(self) -> _Listener | _Poller | _Looker:
         dialect = self._database.dialect
         if dialect.has_change_counter:
             return _Poller(self._database, self)
+        if dialect.look_interval is not None and self._database.settings.notify:
+            return _Looker(dialect.look_interval, self)
         return _Listener(self._database, self, self._queues)
 
     def wait(self, ticket: int, timeout: float) -> None:
@@ -224,6 +227,39 @@ class _Poller:
                 return
             # The longer nothing has happened the less often: 0.1 % of a core at rest.
             self._closed.wait(0.001 if now - quiet < 0.2 else 0.004 if now - quiet < 10 else 0.01)
+
+
+class _Looker:
+    """Has those who wait look again and again."""
+
+    def __init__(self, interval: float, waiter: Waiter) -> None:
+        self._interval, self._waiter = interval, waiter
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="depqueue-looker", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def add(self, queues: set[int]) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._closed.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(5)
+
+    def _run(self) -> None:
+        begun = used = time.monotonic()
+        while not self._closed.wait(self._interval if used - begun < 1.0 else 2 * self._interval):
+            now = time.monotonic()
+            if self._waiter.is_used:
+                begun = begun if now - used < 1.0 else now  # back after a pause: quick again
+                used = now
+                self._waiter.hint()
+            elif now - used > LINGER:
+                return
 
 
 class _Listener:

@@ -86,7 +86,9 @@ def _sections_of(name: str) -> list[Section]:
 def _adapted(code: str, place: Place) -> str:
     """Put this test's place where README has its database."""
     ours = "" if place.schema is None else f"?options={quote('-csearch_path=' + place.schema)}"
-    code = re.sub(r'create_engine\("[^"]+"', lambda _: f"create_engine({place.engine_url + ours!r}", code)
+    level = ', isolation_level="READ COMMITTED"' if place.prefix else ""  # as README says of MySQL
+    code = re.sub(r'create_engine\("[^"]+"', lambda _: f"create_engine({place.engine_url + ours!r}{level}", code)
+    code = re.sub("(TABLE|INTO) orders", rf"\1 {place.prefix}orders", code)
     code = re.sub(
         r'^(app\.conf\.broker_url = )".+"', lambda m: f'{m[1]}"depqueue+{place.url}"', code, flags=re.MULTILINE
     )
@@ -102,7 +104,7 @@ def test_the_examples_run_as_shown(
     section: Section, place: Place, make_queue: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if place.schema is not None:
+    if place.schema is not None or place.prefix:
         make_queue()  # the tables are there
     namespace: dict[str, Any] = {"__name__": "readme"}
     opened: list[Any] = []
@@ -123,7 +125,7 @@ def test_the_examples_run_as_shown(
 @pytest.fixture
 def tasks(place: Place, make_queue: Any, tmp_path: Path) -> Place:
     """README's tasks.py, with this test's place."""
-    if place.schema is not None:
+    if place.schema is not None or place.prefix:
         make_queue()  # the tables are there
     [code] = [b.code for s in _sections("README.md") for b in s.blocks if b.code.startswith("# tasks.py\n")]
     (tmp_path / "tasks.py").write_text(_adapted(code, place), encoding="utf-8")

@@ -20,4 +20,8 @@ def dialect_for(settings: Settings, engine: object = None) -> Dialect:
         from kombu_depqueue.dialects.postgresql import PostgreSQL
 
         return PostgreSQL(settings, engine)
-    raise InvalidJob("url", f"{backend!r} databases are not supported (sqlite and postgresql are)")
+    if backend in ("mysql", "mariadb"):
+        from kombu_depqueue.dialects.mysql import MySQL
+
+        return MySQL(settings, engine)
+    raise InvalidJob("url", f"{backend!r} databases are not supported (sqlite, postgresql, mysql and mariadb are)")

@@ -74,6 +74,8 @@ class Dialect(Steps):
     """One kind of database, with the connections to one of them."""
 
     name: ClassVar[str]
+    names: ClassVar[tuple[str, ...]] = ()
+    """What else SQLAlchemy calls this kind of database."""
     drivers: ClassVar[tuple[str, ...]]
     """Drivers whose connections callers may bring along: ours, and its asynchronous sister."""
     steps_are_statements: ClassVar[bool] = False
@@ -92,11 +94,15 @@ class Dialect(Steps):
     has_change_counter: ClassVar[bool] = False
     """`change_counter` tells cheaply whether anything was committed."""
     creates_by_default: ClassVar[bool] = False
+    look_interval: ClassVar[float | None] = None
+    """Nothing tells of changes: whoever waits looks so often (seconds; half as often after a while)."""
+    statements: ClassVar[type[Routing]] = Routing
+    transaction: ClassVar[type[Tx]] = Tx
 
     def __init__(self, settings: Settings, engine: object = None) -> None:
         self.settings = settings
         self.tables = tables(self.name, settings.schema, settings.table_prefix)
-        self.sql = Routing(self.tables, self.compiler_dialect())
+        self.sql = self.statements(self.tables, self.compiler_dialect())
         try:
             self.engine = self.make_engine(engine if isinstance(engine, Engine) else None)
         except ModuleNotFoundError as error:

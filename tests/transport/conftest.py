@@ -11,9 +11,8 @@ from uuid import uuid4
 
 import pytest
 from kombu import Connection
-from sqlalchemy import text
 
-from kombu_depqueue.testing.fixtures import Database
+from kombu_depqueue.testing.fixtures import Database, place_of
 
 sys.path.insert(0, str(Path(__file__).parent))  # for this folder's own modules, in the workers too
 
@@ -105,11 +104,8 @@ def pooled(database: Database, pool: str, tmp_path_factory: pytest.TempPathFacto
     if database.admin is None:
         yield from _with_worker(Bench(f"sqlite:///{folder / 'jobs.db'}", folder, make_app), pool)
         return
-    name = f"t_{uuid4().hex[:16]}"
-    url = database.admin.url.update_query_dict({"schema": name})
-    yield from _with_worker(Bench(url.render_as_string(hide_password=False), folder, make_app), pool)
-    with database.admin.connect() as connection:
-        connection.execute(text(f"DROP SCHEMA IF EXISTS {name} CASCADE"))
+    with place_of(database.admin, f"t_{uuid4().hex[:16]}") as place:
+        yield from _with_worker(Bench(place.url, folder, make_app), pool)
 
 
 def _with_worker(bench: Bench, pool: str) -> Iterator[Bench]:

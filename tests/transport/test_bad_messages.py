@@ -205,7 +205,8 @@ def _spoil(engine: Engine, place: Place, **values: Any) -> None:
     """Change the only job's row by hand."""
     tables = MetaData()
     tables.reflect(engine, schema=place.schema)
-    [job] = [t for t in tables.sorted_tables if t.name.endswith("job") and "envelope" in t.c]
+    mine = [t for t in tables.sorted_tables if t.name.startswith(place.prefix)]
+    [job] = [t for t in mine if t.name.endswith("job") and "envelope" in t.c]
     with engine.begin() as connection:
         assert connection.execute(job.update().values(**values)).rowcount == 1
 

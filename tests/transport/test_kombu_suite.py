@@ -109,6 +109,8 @@ def module(suite: Path, tmp_path: Path, place: Place, database: Database) -> Ite
         if place.schema:
             schemas.append(f"{place.schema}_{len(schemas)}")
             options["schema"] = schemas[-1]
+        elif place.prefix:
+            options["table_prefix"] = f"{place.prefix}{len(classes)}_"
         else:
             url += f"-{name}"
         classes.append(CLASS.format(name=name, url=f"depqueue+{url}", options=options))

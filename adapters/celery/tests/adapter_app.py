@@ -136,7 +136,8 @@ def booked(self: Task, table: str, label: str, then: str = "") -> str:
     from kombu_depqueue_celery import finish
 
     write(what="start", id=self.request.id, label=label)
-    engine = sa.create_engine(os.environ["DQ_DATABASE"])
+    url = os.environ["DQ_DATABASE"]
+    engine = sa.create_engine(url, **({"isolation_level": "READ COMMITTED"} if url.startswith("mysql") else {}))
     try:
         with engine.begin() as connection:
             connection.execute(sa.text(f"INSERT INTO {table} (label) VALUES (:label)"), {"label": label})

@@ -11,10 +11,9 @@ from uuid import uuid4
 
 import pytest
 from kombu import Connection
-from sqlalchemy import text
 
 from kombu_depqueue import JobQueue
-from kombu_depqueue.testing.fixtures import Database
+from kombu_depqueue.testing.fixtures import Database, place_of
 from kombu_depqueue_celery.broker import close_queues
 
 HERE = Path(__file__).resolve().parent
@@ -121,11 +120,8 @@ def pooled(database: Database, pool: str, tmp_path_factory: pytest.TempPathFacto
     if database.admin is None:
         yield from _with_worker(OneBench(f"sqlite:///{folder / 'jobs.db'}", folder), pool)
         return
-    name = f"t_{uuid4().hex[:16]}"
-    url = database.admin.url.update_query_dict({"schema": name})
-    yield from _with_worker(OneBench(url.render_as_string(hide_password=False), folder), pool)
-    with database.admin.connect() as connection:
-        connection.execute(text(f"DROP SCHEMA IF EXISTS {name} CASCADE"))
+    with place_of(database.admin, f"t_{uuid4().hex[:16]}") as place:
+        yield from _with_worker(OneBench(place.url, folder), pool)
 
 
 def _with_worker(bench: Bench, pool: str) -> Iterator[Bench]:

@@ -30,6 +30,10 @@ def test_the_example_runs_as_shown(database_url: str, tmp_path: Path, pool: str)
             plain, ours = plain_url(database_url), f"{database_url}{'&' if '?' in database_url else '?'}create=true"
             text = text.replace('DATABASE = "sqlite:///orders.db"', f"DATABASE = {plain!r}")
             text = text.replace('f"depqueue+{DATABASE}"', repr(f"depqueue+{ours}"))
+            if plain.startswith("mysql"):
+                text = text.replace(
+                    "create_engine(DATABASE", 'create_engine(DATABASE, isolation_level="READ COMMITTED"'
+                )
             text = text.replace("create_tables(DATABASE)", f"create_tables({ours!r})")
         (tmp_path / name).write_text(text)
     log = (tmp_path / "worker.log").open("wb")

@@ -127,14 +127,15 @@ def test_no_repr_and_no_log_shows_a_password(
         pytest.skip("a file has no password")
     url = url.set(password="s3cret-Pa55")  # noqa: S106
     with caplog.at_level(logging.DEBUG):
-        queue = JobQueue(url, create=True)
-        seen = [repr(queue), str(queue)]
-        try:
-            queue.enqueue("default")
+        seen = []
+        try:  # some servers let us in with any password, others do not
+            with JobQueue(url, create=True) as queue:
+                seen += [repr(queue), str(queue)]
+                queue.enqueue("default")
         except DepQueueError as error:
             seen.append(str(error))
-        finally:
-            queue.close()
+        with JobQueue(url, create=False) as queue:
+            seen += [repr(queue), str(queue)]
     assert "s3cret-Pa55" not in "".join(seen) + caplog.text
 
 

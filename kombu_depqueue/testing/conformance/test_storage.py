@@ -31,10 +31,15 @@ def _everything_locked(engine: Engine, place: Place) -> Iterator[None]:
         elif engine.dialect.name == "postgresql":
             for table in inspect(engine).get_table_names(schema=place.schema):
                 connection.exec_driver_sql(f"LOCK TABLE {place.schema}.{table} IN EXCLUSIVE MODE")
+        elif engine.dialect.name == "mysql":
+            names = [t for t in inspect(engine).get_table_names() if t.startswith(place.prefix)]
+            connection.exec_driver_sql(f"LOCK TABLES {', '.join(f'{name} READ' for name in names)}")
         else:
             pytest.skip(f"no way is known to lock everything on {engine.dialect.name}")
         yield
         connection.rollback()
+        if engine.dialect.name == "mysql":
+            connection.exec_driver_sql("UNLOCK TABLES")
 
 
 WRITES: dict[str, Callable[[JobQueue, Reservation], object]] = {

@@ -1,0 +1,2 @@
+-- The database's clock.
+SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) AS anon_1

@@ -1,0 +1,13 @@
+-- How many records of ended jobs are kept no longer.
+SELECT count(*) AS count_1
+FROM (SELECT depqueue_done.job_id AS job_id
+FROM depqueue_done
+WHERE depqueue_done.keep_until < TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))
+    AND NOT ((flags & 2) != 0 AND (EXISTS (SELECT *
+FROM depqueue_dep
+WHERE depqueue_dep.dep_id = depqueue_done.job_id AND ((EXISTS (SELECT *
+FROM depqueue_job
+WHERE depqueue_job.job_id = depqueue_dep.job_id)) OR (EXISTS (SELECT *
+FROM depqueue_wait
+WHERE depqueue_wait.job_id = depqueue_dep.job_id))))))
+LIMIT 10001) AS anon_1

@@ -1,0 +1,6 @@
+-- Forget a registered worker.
+SELECT depqueue_consumer.id AS key_0
+FROM depqueue_consumer FORCE INDEX (PRIMARY)
+WHERE depqueue_consumer.id = %(p_id)s AND depqueue_consumer.kind = 2 FOR UPDATE;
+DELETE it
+    FROM (<keys>) chosen STRAIGHT_JOIN depqueue_consumer it FORCE INDEX (PRIMARY) ON it.id = chosen.id

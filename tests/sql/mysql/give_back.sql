@@ -1,0 +1,10 @@
+-- Make a held job ready again at its old place, unless its attempts are used up.
+SELECT depqueue_job.queue_id AS key_0, depqueue_job.`rank` AS key_1, depqueue_job.seq AS key_2,
+    depqueue_job.queue_id
+FROM depqueue_job FORCE INDEX (PRIMARY)
+WHERE depqueue_job.queue_id = %(p_queue)s AND depqueue_job.`rank` = %(p_rank)s
+    AND depqueue_job.seq = %(p_seq)s AND depqueue_job.lease_token = %(p_token)s
+    AND (depqueue_job.max_attempts = 0
+    OR depqueue_job.attempt < depqueue_job.max_attempts) FOR UPDATE;
+UPDATE depqueue_job FORCE INDEX (PRIMARY) SET consumer_id=%(consumer_id)s,
+    lease_token=%(lease_token)s, flags=(depqueue_job.flags | 8) WHERE <keys>

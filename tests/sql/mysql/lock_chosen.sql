@@ -1,0 +1,10 @@
+-- Lock these jobs, as far as they are ready and nobody else has.
+SELECT depqueue_job.queue_id AS key_0, depqueue_job.`rank` AS key_1, depqueue_job.seq AS key_2,
+    depqueue_job.queue_id, depqueue_job.`rank`, depqueue_job.seq, %(p_token)s AS lease_token,
+    depqueue_job.attempt + 1 AS attempt, depqueue_job.max_attempts, depqueue_job.flags,
+    depqueue_job.job_id, depqueue_job.run_at,
+    coalesce(((depqueue_job.expires_at - TIMESTAMPDIFF(MICROSECOND, '1970-01-01',
+    UTC_TIMESTAMP(6))) / 1e6) <= 0, false) AS expired, depqueue_job.envelope, depqueue_job.body
+FROM depqueue_job FORCE INDEX (PRIMARY)
+WHERE depqueue_job.queue_id IN %(queues)s AND depqueue_job.`rank` IN %(ranks)s
+    AND depqueue_job.seq IN %(seqs)s AND depqueue_job.consumer_id IS NULL FOR UPDATE SKIP LOCKED

@@ -1,0 +1,2 @@
+-- A consumer begins to consume a queue.
+INSERT INTO depqueue_subscription (queue_id, consumer_id, count) VALUES (%(p_queue)s, %(p_id)s, 1)
