@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -16,9 +17,61 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.pool import PoolProxiedConnection
 
-__all__ = ["Connections", "Watchdog"]
+__all__ = ["FORKS", "Connections", "Watchdog"]
 
 logger = logging.getLogger("kombu_depqueue")
+
+
+class _Forks:
+    """A context in which no other thread of this process can fork it.
+
+    SQLite has locks of its own, around its memory for one. Which of them another thread holds at a fork is held
+    in the child for ever: its first call would never return.
+    """
+
+    PATIENCE = 5.0
+    """Seconds that a fork waits for calls under way: better a child that may hang than a parent that does."""
+
+    def __init__(self) -> None:
+        self._in_child()
+        os.register_at_fork(before=self._before, after_in_parent=self._after, after_in_child=self._in_child)
+
+    def _in_child(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._inside: dict[int, int] = {}
+        """Threads, and how deep."""
+        self._forks = False
+
+    def __enter__(self) -> None:
+        me = threading.get_ident()
+        with self._changed:
+            while self._forks and me not in self._inside:
+                self._changed.wait()
+            self._inside[me] = self._inside.get(me, 0) + 1
+
+    def __exit__(self, *exc: object) -> None:
+        me = threading.get_ident()
+        with self._changed:
+            self._inside[me] -= 1
+            if not self._inside[me]:
+                del self._inside[me]
+                if self._forks:
+                    self._changed.notify_all()
+
+    def _before(self) -> None:
+        me = threading.get_ident()
+        self._changed.acquire()  # kept until after the fork
+        self._forks = True
+        self._changed.wait_for(lambda: not self._inside.keys() - {me}, self.PATIENCE)
+
+    def _after(self) -> None:
+        self._forks = False
+        self._changed.notify_all()
+        self._changed.release()
+
+
+FORKS = _Forks()
+"""The process forks as a whole, so there is one."""
 
 
 class Watchdog:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from kombu_depqueue.connections import Connections, Watchdog
+from kombu_depqueue.connections import FORKS, Connections, Watchdog
 from kombu_depqueue.dialects import Dialect, Failure, Tx
 from kombu_depqueue.errors import DepQueueError, Duplicate, InvalidJob, QueueClosed, SchemaError, StorageError
 from kombu_depqueue.schema import SCHEMA_VERSION
@@ -35,13 +35,18 @@ class Database:
         self._errors = dialect.driver_errors()
         self._ready = False
         self._ready_lock = threading.Lock()
+        self.calling: contextlib.AbstractContextManager[None] = (
+            FORKS if dialect.locks_memory else contextlib.nullcontext()
+        )
+        """To be entered around what calls the driver."""
 
     def close(self, *, forked: bool = False) -> None:
         """Close all connections; after a fork only forget them, since the sockets are the parent's."""
         self._closed = True
-        if not forked:
-            self._connections.flush()
-        self.dialect.engine.dispose(close=not forked)
+        with self.calling:
+            if not forked:
+                self._connections.flush()
+            self.dialect.engine.dispose(close=not forked)
 
     def is_closed(self) -> bool:
         """Whether `close` was called."""
@@ -49,7 +54,8 @@ class Database:
 
     def connect(self) -> PoolProxiedConnection:
         """A connection for other use than calls."""
-        return self._connections.take(time.monotonic() + self.settings.deadline)
+        with self.calling:
+            return self._connections.take(time.monotonic() + self.settings.deadline)
 
     # transactions
 
@@ -90,7 +96,8 @@ class Database:
         self.ensure_schema()
         tx = self.dialect.transaction(self._theirs(connection), own=False)
         try:
-            return work(tx)
+            with self.calling:
+                return work(tx)
         except self._errors as error:
             problem = self._translated(error)
         finally:
@@ -176,6 +183,10 @@ class Database:
         raise problem
 
     def _once(self, call: Callable[[Any, bool], T], until: float, again: bool) -> T:
+        with self.calling:
+            return self._call(call, until, again)
+
+    def _call(self, call: Callable[[Any, bool], T], until: float, again: bool) -> T:
         if self.is_closed():
             raise QueueClosed("the JobQueue is closed")
         fairy = self._connections.take(until)

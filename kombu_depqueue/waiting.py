@@ -216,7 +216,8 @@ class _Poller:
     def _poll(self, connection: Any) -> None:
         seen, quiet, unused = -1, time.monotonic(), 0.0
         while not self._closed.is_set():
-            counter = self._database.dialect.change_counter(connection)
+            with self._database.calling:
+                counter = self._database.dialect.change_counter(connection)
             now = time.monotonic()
             if counter != seen:
                 seen, quiet = counter, now

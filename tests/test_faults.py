@@ -653,3 +653,53 @@ def test_everything_works_without_prepared_statements_and_session_state(
     with queue._database.dialect.engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM pg_prepared_statements")).scalar_one() == 0
         assert connection.execute(text("SELECT current_setting('enable_seqscan')")).scalar_one() == "on"
+
+
+# -- forks ------------------------------------------------------------------------------
+
+_FORKER = """
+import os, sys, threading, time
+from kombu_depqueue import JobQueue
+url = sys.argv[1]
+queue, stop = JobQueue(url), threading.Event()
+queue.enqueue("t")
+
+def ask():
+    while not stop.is_set():
+        queue.queues()
+
+threads = [threading.Thread(target=ask) for _ in range(4)]
+for thread in threads:
+    thread.start()
+hung = 0
+for n in range(150):
+    child = os.fork()
+    if child == 0:
+        with JobQueue(url) as mine:
+            mine.enqueue("child")
+        os._exit(0)
+    until = time.monotonic() + 20
+    while os.waitpid(child, os.WNOHANG)[0] == 0:
+        if time.monotonic() > until:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            hung += 1
+            break
+        time.sleep(0.001)
+    if hung:
+        break
+stop.set()
+for thread in threads:
+    thread.join()
+print(hung, flush=True)
+print(next(q.ready for q in queue.queues() if q.name == "child"), flush=True)
+queue.close()
+"""
+
+
+@pytest.mark.only("sqlite")
+def test_no_child_inherits_a_lock_that_sqlite_held(place: Place, run_process: RunProcess) -> None:
+    """Celery's prefork forks while other threads are inside SQLite, whose own locks stay held in the child."""
+    parent = run_process(_FORKER, place.url)
+    assert parent.heard(100) == 0
+    assert parent.heard() == 150

@@ -94,6 +94,8 @@ class Dialect(Steps):
     has_change_counter: ClassVar[bool] = False
     """`change_counter` tells cheaply whether anything was committed."""
     creates_by_default: ClassVar[bool] = False
+    locks_memory: ClassVar[bool] = False
+    """Its driver has locks that do not survive a fork."""
     look_interval: ClassVar[float | None] = None
     """Nothing tells of changes: whoever waits looks so often (seconds; half as often after a while)."""
     statements: ClassVar[type[Routing]] = Routing

@@ -37,6 +37,7 @@ class SQLite(Dialect):
     one_writer: ClassVar[bool] = True
     has_change_counter: ClassVar[bool] = True
     creates_by_default: ClassVar[bool] = True
+    locks_memory: ClassVar[bool] = True
 
     def compiler_dialect(self) -> SADialect:
         """Differs: sqlite3 takes `:name`."""

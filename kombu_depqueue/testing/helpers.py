@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import queue as fifo
+import signal
 import subprocess
 import sys
 import tempfile
@@ -151,6 +152,7 @@ class ChildProcess:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
+            start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         )
         self.pid = self._process.pid
@@ -202,6 +204,8 @@ class ChildProcess:
 
     def close(self) -> None:
         """Kill it if need be, and close its pipes."""
+        if self._process.poll() is None:  # its own children too: one that hangs would keep the pipe open
+            os.killpg(self.pid, signal.SIGKILL)
         self.kill()
         self._reader.join()
         for stream in (self._process.stdin, self._process.stdout, self._errors):

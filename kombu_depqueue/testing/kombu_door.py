@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -148,7 +149,7 @@ class KombuDoor(JobQueue):
         ]
         channel.flow(True)
         try:
-            self.kombu.drain_events(timeout=None if timeout is None else max(timeout, AT_ONCE))
+            self._await_first(names, None if timeout is None else max(timeout, AT_ONCE))
             while len(got) < limit:
                 self.kombu.drain_events(timeout=AT_ONCE)
         except TimeoutError:
@@ -156,6 +157,17 @@ class KombuDoor(JobQueue):
         finally:
             for tag in tags:
                 channel.basic_cancel(tag)
+
+    def _await_first(self, names: Sequence[str], timeout: float | None) -> None:
+        """Drain; on a busy machine what is there may take longer than `AT_ONCE` to arrive."""
+        give_up = time.monotonic() + 10
+        while True:
+            try:
+                return self.kombu.drain_events(timeout=timeout)  # type: ignore[no-any-return]
+            except TimeoutError:
+                numbers = self._store.queue_ids([("", name) for name in names])
+                if time.monotonic() > give_up or not self._store.has_ready(numbers):
+                    raise
 
     def settle_by_kombu(self, reservation: Delivery, how: str) -> None:
         """Ack, requeue or reject a message, and see that it is done."""
