@@ -271,13 +271,12 @@ class MySQL(Dialect):
         return f"'{user}'@'{host}'" if at else f"'{user}'"
 
     def grants(self, table: Table, columns: Mapping[str, Sequence[str]], grantee: str) -> list[str]:
-        """Differs: INSERT unless it is there is written as an update of the key; `meta` holds the locks on ids."""
+        """Differs: who adds what may be there (a queue; a lock on an id, in `meta`) must be allowed to update it."""
         allowed = {what: tuple(names) for what, names in columns.items()}
-        key = next(iter(table.primary_key.columns)).name
         if table is self.tables.meta:
-            allowed |= {"INSERT": ("key", "value"), "UPDATE": (key,)}
-        elif "INSERT" in allowed and allowed.get("UPDATE") != ():
-            allowed["UPDATE"] = (*allowed.get("UPDATE", ()), key)
+            allowed |= {"INSERT": ("key", "value"), "UPDATE": ("key", "value")}
+        elif table is self.tables.queue and allowed.get("UPDATE") != ():
+            allowed["UPDATE"] = (*allowed.get("UPDATE", ()), "id", "channel", "name")
         return super().grants(table, allowed, grantee)
 
     def ownership(self, grantee: str) -> list[str]:

@@ -4,4 +4,4 @@ INSERT INTO depqueue_done (job_id, queue_id, status, flags, attempt, created_at,
     :p_flags, :p_attempt, :p_created_at, :p_started_at,
     CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER),
     (CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER) + CAST(:p_keep * 1000000 AS INTEGER)),
-    :p_reason, :p_result, :p_meta) ON CONFLICT DO NOTHING
+    :p_reason, :p_result, :p_meta)
