@@ -338,7 +338,7 @@ def test_directory_that_is_missing_is_a_storage_error(tmp_path: Path) -> None:
 def test_missing_tables_are_a_schema_error_that_says_what_to_do(make_queue: MakeQueue) -> None:
     with pytest.raises(SchemaError, match="create_tables") as caught:
         make_queue(create=False).enqueue("t")
-    assert (caught.value.found, caught.value.wanted) == (None, (1,))
+    assert (caught.value.found, caught.value.wanted) == (None, (1, 2, 3))
 
 
 @pytest.mark.parametrize(
@@ -349,11 +349,11 @@ def test_tables_of_another_version_are_a_schema_error(
 ) -> None:
     meta = make_queue()._database.dialect.tables.meta
     with engine.begin() as connection:
-        connection.execute(update(meta).values(value=value))
+        connection.execute(update(meta).where(meta.c.key == "schema_version").values(value=value))
     for create in (True, False):
         with pytest.raises(SchemaError, match=words) as caught:
             make_queue(create=create).enqueue("t")
-        assert (caught.value.found, caught.value.wanted) == (found, (1,))
+        assert (caught.value.found, caught.value.wanted) == (found, (1, 2, 3))
 
 
 def test_tables_dropped_under_a_queue_are_a_schema_error(make_queue: MakeQueue, engine: Engine) -> None:

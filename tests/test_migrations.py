@@ -6,29 +6,21 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy import Column, Engine, MetaData, SmallInteger, Table, inspect, text, update
-from sqlalchemy.exc import DBAPIError
 
 from kombu_depqueue import JobQueue, SchemaError, StorageError
 from kombu_depqueue.changes import AddColumn, Change, DropColumn
 from kombu_depqueue.errors import InvalidJob
-from kombu_depqueue.job import JobMessage, JobState
+from kombu_depqueue.job import JobState
 from kombu_depqueue.migrating import LOCK_WAIT, Migrator
 from kombu_depqueue.migrations import MIGRATIONS, Migration
 from kombu_depqueue.schema import SCHEMA_VERSION, Tables
 from kombu_depqueue.testing.fixtures import MakeQueue, Place, RunProcess
 from kombu_depqueue.testing.helpers import drain, in_threads, wait_until
 from kombu_depqueue.versions import Facts, facts_of, refusal
-
-
-@contextmanager
-def migrating(url: str, **options: Any) -> Iterator[Migrator]:
-    with Migrator(url, **options) as made:
-        yield made
 
 
 @pytest.fixture
@@ -85,7 +77,7 @@ def test_both_numbers_and_the_command_are_named(migrator: Migrator, queue: JobQu
     meta = migrator.tables.meta
     with migrator.dialect.engine.connect() as connection:
         connection.execute(update(meta).where(meta.c.key == "schema_version").values(value="0"))
-    with JobQueue(database_url) as late, pytest.raises(SchemaError, match="version 0.*depqueue migrate") as refused:
+    with JobQueue(database_url) as late, pytest.raises(SchemaError, match=r"version 0.*depqueue migrate") as refused:
         late.enqueue("t")
     assert (refused.value.found, refused.value.wanted) == (0, (1, 2, 3))
 
@@ -183,7 +175,9 @@ def test_consumers_say_what_they_work_with(migrator: Migrator, make_queue: MakeQ
     new = make_queue(name="new")
     drain(new)
     with migrator.dialect.engine.connect() as connection:
-        rows = connection.execute(consumer.name.table.select().with_only_columns(consumer.name, consumer.schema_version))
+        rows = connection.execute(
+            consumer.name.table.select().with_only_columns(consumer.name, consumer.schema_version)
+        )
         assert dict(rows.fetchall()) == {"old": None, "new": 2}
 
 
@@ -194,7 +188,7 @@ def test_consumers_that_would_be_left_behind_are_named(
     old = make_queue(name="old-worker")
     drain(old)
     with Migrator(database_url, migrations=(*MIGRATIONS, TRIAL)) as further:
-        with pytest.raises(SchemaError, match="1 consumers at work cannot use schema version 3.*old-worker"):
+        with pytest.raises(SchemaError, match=r"1 consumers at work cannot use schema version 3.*old-worker"):
             further.run(3)
         assert further.facts() == Facts(2, 1, 3, None)
         old.close()
@@ -259,7 +253,9 @@ def test_what_was_cut_off_is_told_and_continued(
     assert migrator.facts().migrating is None
 
 
-def test_what_was_cut_off_can_be_taken_back(migrator: Migrator, database_url: str, engine: Engine, place: Place) -> None:
+def test_what_was_cut_off_can_be_taken_back(
+    migrator: Migrator, database_url: str, engine: Engine, place: Place
+) -> None:
     migrator.run(1)
     before = shape(engine, place)
     cut = MIGRATIONS[0]._replace(upgrade=lambda t: [next(iter(MIGRATIONS[0].upgrade(t))), Stuck(t.job)])
@@ -311,9 +307,12 @@ def test_of_two_who_migrate_at_once_each_change_is_made_by_one(migrator: Migrato
 
 def test_whoever_finds_another_migrating_gives_up_in_time(migrator: Migrator, database_url: str) -> None:
     migrator.run(1)
-    with Migrator(database_url) as other, other._alone(time.monotonic() + 30):
-        with pytest.raises(StorageError, match="another `depqueue migrate`"):
-            migrator.run(2, patience=1)
+    with (
+        Migrator(database_url) as other,
+        other._alone(time.monotonic() + 30),
+        pytest.raises(StorageError, match="another `depqueue migrate`"),
+    ):
+        migrator.run(2, patience=1)
     assert migrator.run(2)
 
 

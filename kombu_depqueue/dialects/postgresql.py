@@ -182,11 +182,7 @@ class PostgreSQL(Dialect):
         return [*texts, f"ALTER SEQUENCE IF EXISTS {self._sequences()[0]} OWNER TO {grantee}"]
 
     def stay(self, connection: Connection) -> None:
-        """Differs: the server must not end it for idleness.
-
-        And its last query's snapshot, for which CREATE INDEX CONCURRENTLY would wait for ever, goes with the next
-        statement, if that has none (SET).
-        """
+        """Differs: not ended for idleness; and SET ends its query's snapshot, which CONCURRENTLY would wait for."""
         connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
     def spelled(self, change: Change, wait: float, patience: float) -> list[str]:
