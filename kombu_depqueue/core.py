@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from sqlalchemy import URL, Engine
 
@@ -30,6 +30,9 @@ __all__ = ["Core"]
 class Core:
     """A JobQueue without its operations: made, used after a fork, closed; and whom it wakes."""
 
+    creates_at_once: ClassVar[bool] = True
+    """Whether tables that it may create are there when it has been made, or only at its first use."""
+
     def __init__(self, url: str | URL | Engine = "depqueue://", **options: Any) -> None:
         engine = url if isinstance(url, Engine) else None
         self._engine = engine
@@ -37,7 +40,7 @@ class Core:
         self._inherited: list[Any] = []
         self._closed = False
         self._start()
-        if self.settings.create:
+        if self.settings.create and self.creates_at_once:
             try:
                 self._database.ensure_schema()
             except BaseException:
@@ -66,8 +69,10 @@ class Core:
         if self._in_child():
             # The child's first use: the connections, threads and leases are the parent's. They are kept
             # here for ever, since closing (even collecting) them would speak on the parent's sockets.
-            self._inherited += [self._database, self._keeper, self._waiter, self._notifier]
+            parents = self._database
+            self._inherited += [parents, self._keeper, self._waiter, self._notifier]
             self._start()
+            self._database.follow(parents)
         if self._closed:
             raise QueueClosed("the JobQueue is closed")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
 
 from kombu_depqueue.dialects.steps import Claimed, Lane
@@ -112,6 +113,10 @@ class Keeper:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="depqueue-keeper", daemon=True)
                     self._thread.start()
+        self._unclaim()
+
+    def _unclaim(self) -> None:
+        """Undo claims of which nobody has seen the jobs."""
         if self._lost:
             lost, self._lost = self._lost, []
             try:
@@ -120,11 +125,21 @@ class Keeper:
                 self._lost += lost
                 raise
 
+    @contextlib.contextmanager
+    def handing_out(self, claimed: Sequence[Claimed]) -> Iterator[None]:
+        """What is inside stands between a claim and its caller: if it fails, nobody has seen the jobs."""
+        try:
+            yield
+        except BaseException:
+            self.undo(claimed)  # else they would be held for as long as we live
+            raise
+
     def undo(self, claimed: Sequence[Claimed]) -> None:
-        """Give back, before the next claim, what was claimed and not handed out."""
+        """Give back soon, before the next claim at the latest, what was claimed and not handed out."""
         for c in claimed:
             self.drop(c.seq, c.token)
         self._lost += {c.token for c in claimed}
+        self.stir()
 
     def drop(self, seq: int, token: int) -> None:
         """A reservation was settled or given away."""
@@ -169,6 +184,7 @@ class Keeper:
                 if time.monotonic() >= next_beat:
                     self.beat()
                     next_beat = time.monotonic() + self._settings.lease / 3
+                self._unclaim()
                 self._tell_session()
                 looks = self._told is not None and self._waiter.sees_sessions and not self._is_asleep()
                 self.wake(self._upkeep.round(sees_sessions=looks))

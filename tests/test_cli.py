@@ -523,7 +523,8 @@ def test_whoever_sits_at_a_terminal_is_asked(
     ("url", "code", "says"),
     [
         ("nonsense", 2, "no database URL"),
-        ("mysql://u:hunter2@h/d", 2, "not supported"),
+        ("oracle://u:hunter2@h/d", 2, "not supported"),
+        ("mysql://u:hunter2@127.0.0.1:1/d", 3, "refused"),
         ("sqlite://", 2, "name a file"),
         ("sqlite:///there.is/no/such/folder.db", 3, "no such file"),
         ("sqlite:///random.db", 3, "not a database"),

@@ -271,10 +271,10 @@ class Deliveries:
         """What could not be acked is acked later; what cannot be acked at all holds up nobody else."""
         try:
             yield
-        except (StorageError, QueueClosed):
-            self._acks.extendleft(reversed(todo))
-            raise
-        except DepQueueError:
+        except BaseException as error:
+            if not isinstance(error, DepQueueError) or isinstance(error, (StorageError, QueueClosed)):
+                self._acks.extendleft(reversed(todo))
+                raise
             for claimed in todo:
                 try:
                     self._queue.ack_messages([claimed], self._own([claimed]))
@@ -399,13 +399,10 @@ class Deliveries:
             claimed = self._queue.claim(numbers, limit)
         if not claimed:
             return self._mark_running() or bool(todo)
-        if consumers[0].no_ack:
-            try:
+        with self._queue.handing_out(claimed):
+            if consumers[0].no_ack:
                 self._queue.ack_messages(claimed)
-            except BaseException:
-                self._queue.unclaim(claimed)  # nobody has seen them, and they would be held for as long as we live
-                raise
-        ready = [one for each in claimed if (one := self._joined(each)) is not None]
+            ready = [one for each in claimed if (one := self._joined(each)) is not None]
         with self._arrived:
             for one in ready:
                 consumer = self._next_consumer(consumers, one.queue_id)
