@@ -122,7 +122,14 @@ class Leases(Releases):
             "p_lease": lease,
             "p_orphan_after": None,
         }
-        self.database.write(lambda tx: tx.run(self.sql.add_consumer, **values))
+        self.database.write(lambda tx: self._add_consumer(tx, **values))
+
+    def _add_consumer(self, tx: Tx, **values: Any) -> None:
+        version = self.database.works_as
+        if version >= 2:
+            tx.run(self.sql.add_consumer, **values, p_schema_version=version)
+        else:
+            tx.run(self.sql.add_consumer_1, **values)
 
     def beat(self, consumers: Sequence[int], lease: float, waiting: bool) -> bool:
         """Renew leases; False: one of them was declared dead."""
@@ -156,7 +163,7 @@ class Leases(Releases):
             if not tx.run(self.sql.revive, p_id=consumer, p_lease=lease):
                 values = {"p_id": consumer, "p_kind": ConsumerKind.QUEUE, "p_name": name[:255]}
                 values |= {"p_channel": "", "p_info": None, "p_orphan_after": self.database.settings.orphan_after}
-                tx.run(self.sql.add_consumer, **values, p_lease=lease)
+                self._add_consumer(tx, **values, p_lease=lease)
             for (orphans,) in tx.all(self.sql.orphans_of, p_name=str(consumer)):
                 tx.run(self.sql.pass_running, p_from=orphans, p_consumer=consumer)
             if held:
@@ -173,7 +180,7 @@ class Leases(Releases):
                 return False
             values = {"p_id": consumer, "p_kind": kind, "p_name": name[:255], "p_channel": "", "p_info": None}
             values["p_orphan_after"] = self.database.settings.orphan_after
-            tx.run(self.sql.add_consumer, **values, p_lease=lease)
+            self._add_consumer(tx, **values, p_lease=lease)
             return True
 
         return self.database.write(work)
@@ -235,7 +242,7 @@ class Leases(Releases):
         orphans = secrets.randbits(62) + 1
         tx.run(self.sql.pass_running, p_from=consumer, p_consumer=orphans)
         values = {"p_id": orphans, "p_kind": ConsumerKind.ORPHANS, "p_name": str(consumer), "p_channel": ""}
-        tx.run(self.sql.add_consumer, **values, p_info=None, p_lease=orphan_after, p_orphan_after=None)
+        self._add_consumer(tx, **values, p_info=None, p_lease=orphan_after, p_orphan_after=None)
 
     def _give_up(self, tx: Tx, orphans: list[int]) -> Released:
         if not orphans:

@@ -31,6 +31,7 @@ from kombu_depqueue.schema import ConsumerKind, Flag, JobIdType
 from kombu_depqueue.sql import after, among, insert_or_replace, later, now, seconds_until, statement
 from kombu_depqueue.statements import COUNT_LIMIT, has_flag, with_flag
 from kombu_depqueue.timing import Timing
+from kombu_depqueue.versions import FACTS
 
 __all__ = ["Reports"]
 
@@ -405,10 +406,10 @@ class Reports(Timing):
         return update(d).where(d.c.dep_id == bindparam("p_dep_id", type_=_ID), mask).values(met=True)
 
     @statement
-    def read_meta(self) -> Executable:
-        """A fact about the schema."""
+    def schema_facts(self) -> Executable:
+        """What is known of the schema."""
         m = self.t.meta.c
-        return select(m.value).where(m.key == bindparam("p_key"))
+        return select(m.key, m.value).where(m.key.in_([literal_column(f"'{fact}'") for fact in FACTS]))
 
     @statement
     def add_meta(self) -> Executable:

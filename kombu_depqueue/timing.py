@@ -70,11 +70,17 @@ class Timing(Statements):
     @statement
     def add_consumer(self) -> Executable:
         """Register a consumer, a lease that stands by itself, or a worker (no lease)."""
+        return self._add_consumer("schema_version")
+
+    @statement
+    def add_consumer_1(self) -> Executable:
+        """The same where the tables have schema version 1."""
+        return self._add_consumer()
+
+    def _add_consumer(self, *more: str) -> Executable:
         # Its number was made for it: one that is there already comes from an earlier try.
-        c = self.t.consumer
-        values: dict[str, Any] = {
-            n: bindparam(f"p_{n}", type_=c.c[n].type) for n in ("id", "kind", "name", "channel", "info", "orphan_after")
-        }
+        c, names = self.t.consumer, ("id", "kind", "name", "channel", "info", "orphan_after", *more)
+        values: dict[str, Any] = {n: bindparam(f"p_{n}", type_=c.c[n].type) for n in names}
         values |= {"started_at": now(), "beat_at": now(), "leased_until": after(bindparam("p_lease", type_=_F))}
         return insert_or_replace(c, self.dialect, values)  # type: ignore[no-any-return]
 

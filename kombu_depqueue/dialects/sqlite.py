@@ -8,6 +8,7 @@ which is fair (3 to 4 at worst) and lets a deadline hold.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -26,6 +27,7 @@ from kombu_depqueue.errors import InvalidJob
 __all__ = ["SQLite"]
 
 _TOKEN = attrgetter("token")
+_MISSING = re.compile("^no such (table|column)|has no column named")
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -108,7 +110,7 @@ class SQLite(Dialect):
             sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
         ):
             return Failure.TAKEN
-        if isinstance(error, sqlite3.OperationalError) and str(error).startswith("no such table"):
+        if isinstance(error, sqlite3.OperationalError) and _MISSING.search(str(error)):
             return Failure.NO_TABLE
         return Failure.OTHER
 
