@@ -18,6 +18,7 @@ from kombu_depqueue.entry import Entry
 from kombu_depqueue.errors import QueueClosed
 from kombu_depqueue.keeper import Keeper
 from kombu_depqueue.listings import Listings
+from kombu_depqueue.monitoring import Monitor
 from kombu_depqueue.outcomes import Outcomes
 from kombu_depqueue.records import Records
 from kombu_depqueue.settings import Settings, parse, shown_url
@@ -51,6 +52,7 @@ class Core:
         self._store = Store(self._database)
         self._records = Records(self._store)
         self._listings = Listings(self._store)
+        self._monitor = Monitor(self._store)
         self._outcomes = Outcomes(self._store)
         self._notifier = Notifier(self._database)
         self._waiter = Waiter(self._database)

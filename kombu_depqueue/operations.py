@@ -22,6 +22,7 @@ from kombu_depqueue.job import (
 from kombu_depqueue.keeper import new_number
 from kombu_depqueue.listings import LOOK_AT, Wanted
 from kombu_depqueue.maintenance import Upkeep
+from kombu_depqueue.monitoring import Figures, Mark
 from kombu_depqueue.reservation import Reservation, key_of, token_text
 from kombu_depqueue.schema import ConsumerKind
 
@@ -146,6 +147,16 @@ class Operations(Core):
         """All queues with bounded counts."""
         self._check()
         return self._listings.queues()
+
+    def figures(self, since: Mark | None = None) -> Figures:
+        """What monitoring wants to know, in bounded work; the ends of jobs are those since an earlier look's `mark`."""
+        self._check()
+        return self._monitor.look(since)
+
+    @property
+    def renewals(self) -> int:
+        """How often this JobQueue has renewed its lease."""
+        return self._keeper.renewals
 
     def _queue_number(self, queue: str, channel: str) -> int:
         names = [(check_name("channel", channel, empty=True), check_name("queue", queue))]

@@ -23,8 +23,8 @@ from sqlalchemy import (
     update,
 )
 
-from kombu_depqueue.reports import Reports
 from kombu_depqueue.sql import among, insert_unless_there, now, seconds_until, statement
+from kombu_depqueue.tallies import Tallies
 
 __all__ = ["Routing"]
 
@@ -33,8 +33,8 @@ def _flag(name: str) -> Any:
     return bindparam(name, type_=Boolean())
 
 
-class Routing(Reports):
-    """All shared statements: those of `Reports`, and the topology's."""
+class Routing(Tallies):
+    """All shared statements: those of `Tallies`, and the topology's."""
 
     @statement
     def add_exchange(self) -> Executable:

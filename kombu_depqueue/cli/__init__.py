@@ -5,6 +5,7 @@ output.py   tables, fields and JSON documents
 reading.py  commands that only look
 acting.py   commands that make and change queues
 mending.py  commands that mend single jobs
+observing.py  metrics, doctor, bench
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 import click
 
 from kombu_depqueue._version import __version__
-from kombu_depqueue.cli import acting, mending, reading
+from kombu_depqueue.cli import acting, mending, observing, reading
 from kombu_depqueue.cli.base import Group, Interrupted, PipeClosed, Place, code_of, place_options
 from kombu_depqueue.errors import DepQueueError
 
@@ -35,7 +36,7 @@ def depqueue() -> None:
     """
 
 
-for command in (*reading.COMMANDS, *acting.COMMANDS, *mending.COMMANDS):
+for command in (*reading.COMMANDS, *acting.COMMANDS, *mending.COMMANDS, *observing.COMMANDS):
     depqueue.add_command(command)
 
 
