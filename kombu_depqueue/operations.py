@@ -8,6 +8,7 @@ from uuid import UUID
 
 from kombu_depqueue.core import Core
 from kombu_depqueue.dialects.steps import Key
+from kombu_depqueue.doctor import Doctor, Report
 from kombu_depqueue.entry import check_duration, check_integer, check_job_id, check_name, encode_json
 from kombu_depqueue.errors import InvalidJob, LeaseLost, NotExist
 from kombu_depqueue.job import (
@@ -152,6 +153,11 @@ class Operations(Core):
         """What monitoring wants to know, in bounded work; the ends of jobs are those since an earlier look's `mark`."""
         self._check()
         return self._monitor.look(since)
+
+    def examine(self) -> Report:
+        """What is wrong with the queue and its database, as far as that shows in bounded work."""
+        self._check()
+        return Doctor(self._store).examine()
 
     @property
     def renewals(self) -> int:

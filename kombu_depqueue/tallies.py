@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from kombu_depqueue.reports import Reports, gave_up
-from kombu_depqueue.schema import UtcTime
+from kombu_depqueue.schema import ConsumerKind, UtcTime
 from kombu_depqueue.sql import seconds_until, statement
 from kombu_depqueue.statements import COUNT_LIMIT
 
@@ -87,6 +87,15 @@ class Tallies(Reports):
         silence = -seconds_until(func.min(some.c.beat_at))
         expired = func.sum(case((seconds_until(some.c.leased_until) < literal_column("0.0"), _ONE), else_=_ZERO))
         return select(some.c.kind, func.count(), silence, expired).group_by(some.c.kind)
+
+    @statement
+    def count_overdue(self) -> Executable:
+        """How many leases ran out more than p_age seconds ago, and nobody has seen to it."""
+        c = self.t.consumer.c
+        late = seconds_until(c.leased_until) + bindparam("p_age", type_=Float()) < literal_column("0")
+        kept = c.kind != literal_column(str(ConsumerKind.DEAD))
+        some = select(c.id).where(late, kept).limit(literal_column(str(COUNT_LIMIT)))
+        return select(func.count()).select_from(some.subquery())
 
     @statement
     def subscriptions_by_queue(self) -> Executable:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
+from dataclasses import asdict
 from types import FrameType
 
 import click
 
-from kombu_depqueue.cli.base import Command, Place, Refused, json_option
-from kombu_depqueue.cli.output import document, note
+from kombu_depqueue.cli.base import NO, Command, Place, Refused, json_option
+from kombu_depqueue.cli.output import clean, document, fields, note
+from kombu_depqueue.dialects import Severity
 
 __all__ = ["COMMANDS"]
 
@@ -61,6 +63,40 @@ def metrics(place: Place, port: int, host: str, once: bool, as_json: bool) -> No
             thread.join()
 
 
+@click.command(cls=Command)
+@click.option("--strict", is_flag=True, help="Exit with 1 for warnings, too.")
+@json_option
+@click.pass_obj
+def doctor(place: Place, strict: bool, as_json: bool) -> int:
+    """Say what is wrong with the tables and their database.
+
+    Durability, privileges, clocks, poolers, vacuum, tables that were changed, upkeep that nobody does: what was found,
+    what it means, what to do. Exits with 1 if there is an error. Changes nothing.
+    """
+    with place.open() as queue:
+        report = queue.examine()
+    bad = {Severity.ERROR, Severity.WARNING} if strict else {Severity.ERROR}
+    code = NO if report.worst() in bad else 0
+    if as_json:
+        document({"healthy": code == 0, **asdict(report)})
+        return code
+    fields(
+        [
+            ("database", report.database),
+            ("server", report.server),
+            ("driver", report.driver),
+            ("library", report.library),
+        ]
+    )
+    for one in report.findings:
+        click.echo(clean(f"{one.severity.upper()} {one.code}: {one.found}"))
+        for line in filter(None, (one.means, one.cure)):
+            click.echo(clean(f"  {line}"))
+    if not report.findings:
+        click.echo("nothing was found")
+    return code
+
+
 def _await_end() -> None:
     ended = threading.Event()
 
@@ -74,4 +110,4 @@ def _await_end() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-COMMANDS = (metrics,)
+COMMANDS = (metrics, doctor)

@@ -80,6 +80,10 @@ class Inspection:
         """What the server is, as it says."""
         raise NotImplementedError
 
+    def too_old(self, version: str) -> str:
+        """The oldest version that will do, if this one will not; else nothing."""
+        return "" if version_of(version) >= self.least else ".".join(map(str, self.least))
+
     def table_sizes(self, tx: Tx) -> list[TableSize]:
         """How big the tables are, without reading them."""
         raise NotImplementedError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from kombu_depqueue.dialects.base import Tx
-from kombu_depqueue.dialects.inspection import LONG, Finding, Inspection, Severity, TableSize, listed
+from kombu_depqueue.dialects.inspection import LONG, Finding, Inspection, Severity, TableSize, listed, version_of
 
 __all__ = ["MySQLInspection", "durability"]
 
@@ -23,11 +23,14 @@ WHERE trx_started < NOW() - INTERVAL %s SECOND AND trx_mysql_thread_id <> CONNEC
 class MySQLInspection(Inspection):
     """Looks at a MariaDB or MySQL server."""
 
-    least = (8,)
-
     def version(self, tx: Tx) -> str:
-        """Differs: MariaDB counts from 10 on."""
+        """Differs: MariaDB says its name."""
         return str(self.ask(tx, "SELECT VERSION()")[0][0])
+
+    def too_old(self, version: str) -> str:
+        """Differs: MariaDB has other numbers."""
+        least, name = ((10, 6), "MariaDB") if "MariaDB" in version else ((8,), "MySQL")
+        return "" if version_of(version) >= least else f"{name} {'.'.join(map(str, least))}"
 
     def table_sizes(self, tx: Tx) -> list[TableSize]:
         """Differs: as InnoDB estimates them; it does not count dead rows."""

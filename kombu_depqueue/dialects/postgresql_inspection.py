@@ -62,6 +62,12 @@ WHERE c.relnamespace = (SELECT to_regnamespace(coalesce($1::text, current_schema
   AND c.relkind = 'r' AND c.reloptions && ARRAY['autovacuum_enabled=off', 'autovacuum_enabled=false']"""
 
 
+_INVALID = """
+SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid
+WHERE NOT x.indisvalid AND c.relnamespace = (SELECT to_regnamespace(coalesce($1::text, current_schema())))
+  AND c.relname = ANY ($2)"""
+
+
 class PostgreSQLInspection(Inspection):
     """Looks at a PostgreSQL server."""
 
@@ -92,6 +98,14 @@ class PostgreSQLInspection(Inspection):
         facts = dict(zip(_SETTINGS, self.ask(tx, f"SELECT {asked}")[0], strict=True))
         yield from durability(facts)
         yield from self._rights(tx, facts)
+        for (name,) in self.ask(tx, _INVALID, *self._ours()):
+            yield Finding(
+                "invalid-index",
+                Severity.ERROR,
+                f"index {name} is invalid",
+                "It was being made and is not whole: it is written, but never used.",
+                f"REINDEX INDEX CONCURRENTLY {name}.",
+            )
         yield from self._pooler()
         yield from self._autovacuum(tx, facts)
         yield from self._old_snapshots(tx)
