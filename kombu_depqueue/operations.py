@@ -159,6 +159,17 @@ class Operations(Core):
         self._check()
         return Doctor(self._store).examine()
 
+    def settings_of_database(self) -> dict[str, str]:
+        """What the server is, and how far it goes lest a commit be lost."""
+        self._check()
+        return self._database.read(self._database.dialect.inspection().settings)
+
+    def drop_tables(self) -> None:
+        """Drop all tables with what is in them; nobody may use them any more, this JobQueue included."""
+        self._check()
+        with self._database.calling:
+            self._database.dialect.tables.metadata.drop_all(self._database.dialect.engine)
+
     @property
     def renewals(self) -> int:
         """How often this JobQueue has renewed its lease."""

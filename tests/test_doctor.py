@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from command import Cli
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, inspect, make_url, text
 
 from kombu_depqueue import JobMessage, JobQueue, doctor
 from kombu_depqueue.dialects import Severity, mysql_inspection, postgresql_inspection, sqlite_inspection
@@ -393,3 +394,40 @@ def test_the_exit_code_tells_how_bad_it_is(patient: Patient, cli: Cli) -> None:
 
 def test_no_tables_are_no_finding(database_url: str) -> None:
     assert Cli(database_url)("-o", "create=false", "doctor").code == 3
+
+
+# bench
+
+
+def test_the_bench_measures_in_tables_of_its_own_and_drops_them(patient: Patient, cli: Cli, engine: Engine) -> None:
+    patient.queue.enqueue("mail")
+    before = inspect(engine).get_table_names(schema=patient.place.schema)
+    known = cli("bench", "--seconds", 2, "--json").json
+    assert [one["what"].split(",")[0] for one in known["figures"]] == [
+        "enqueue",
+        "enqueue",
+        "reserve and ack",
+        "reserve and ack",
+        "enqueue until a waiting consumer has it",
+    ]
+    for one in known["figures"]:
+        assert one["jobs"] > 0, one
+        assert one["per_second"] > 0, one
+        assert 0 < one["p50_ms"] <= one["p99_ms"] <= one["most_ms"], one
+    assert known["settings"]["server"].split()[0] in ("postgresql", "sqlite", "mysql")
+    assert len(known["settings"]) >= 3
+    assert sorted(inspect(engine).get_table_names(schema=patient.place.schema)) == sorted(before)
+    assert [q.name for q in patient.queue.queues()] == ["mail"]
+
+
+@pytest.mark.only("sqlite")
+def test_the_bench_clears_up_when_it_is_interrupted(patient: Patient, cli: Cli, engine: Engine) -> None:
+    with cli.start("bench", "--seconds", 60) as running:
+        wait_until(lambda: any(t.startswith("bench_") for t in inspect(engine).get_table_names()), 30)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 130
+    assert not any(t.startswith("bench_") for t in inspect(engine).get_table_names())
+
+
+def test_the_bench_makes_no_place(database_url: str) -> None:
+    assert Cli(database_url)("-o", "create=false", "bench").code == 3

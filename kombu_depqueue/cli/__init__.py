@@ -5,7 +5,8 @@ output.py   tables, fields and JSON documents
 reading.py  commands that only look
 acting.py   commands that make and change queues
 mending.py  commands that mend single jobs
-observing.py  metrics, doctor, bench
+observing.py  how the queue and its database are: metrics, doctor
+measuring.py  bench
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 import click
 
 from kombu_depqueue._version import __version__
-from kombu_depqueue.cli import acting, mending, observing, reading
+from kombu_depqueue.cli import acting, measuring, mending, observing, reading
 from kombu_depqueue.cli.base import Group, Interrupted, PipeClosed, Place, code_of, place_options
 from kombu_depqueue.errors import DepQueueError
 
@@ -36,7 +37,7 @@ def depqueue() -> None:
     """
 
 
-for command in (*reading.COMMANDS, *acting.COMMANDS, *mending.COMMANDS, *observing.COMMANDS):
+for command in (*reading.COMMANDS, *acting.COMMANDS, *mending.COMMANDS, *observing.COMMANDS, *measuring.COMMANDS):
     depqueue.add_command(command)
 
 

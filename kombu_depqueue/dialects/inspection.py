@@ -80,6 +80,14 @@ class Inspection:
         """What the server is, as it says."""
         raise NotImplementedError
 
+    def settings(self, tx: Tx) -> dict[str, str]:
+        """What the server is, and the settings that decide what a commit costs."""
+        return {"server": f"{self.dialect.name} {self.version(tx)}", **self.durability(tx)}
+
+    def durability(self, tx: Tx) -> dict[str, str]:
+        """The settings that decide what a power cut can take."""
+        raise NotImplementedError
+
     def too_old(self, version: str) -> str:
         """The oldest version that will do, if this one will not; else nothing."""
         return "" if version_of(version) >= self.least else ".".join(map(str, self.least))

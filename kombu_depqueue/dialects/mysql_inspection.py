@@ -36,14 +36,17 @@ class MySQLInspection(Inspection):
         """Differs: as InnoDB estimates them; it does not count dead rows."""
         return [TableSize(self.short(name), int(size), rows) for name, size, rows, _ in self._tables(tx)]
 
+    def durability(self, tx: Tx) -> dict[str, str]:
+        """Differs: the server's."""
+        asked = ", ".join(f"@@{name}" for name in _SETTINGS)
+        return dict(zip(_SETTINGS, map(str, self.ask(tx, f"SELECT {asked}")[0]), strict=True))
+
     def _tables(self, tx: Tx) -> list[tuple[str, int, int | None, str]]:
         return list(self.ask(tx, _TABLES, [t.name for t in self.tables.metadata.tables.values()]))
 
     def findings(self, tx: Tx) -> Iterator[Finding]:
         """Differs: all that this server has to say."""
-        asked = ", ".join(f"@@{name}" for name in _SETTINGS)
-        values = (str(value) for value in self.ask(tx, f"SELECT {asked}")[0])
-        yield from durability(dict(zip(_SETTINGS, values, strict=True)))
+        yield from durability(self.durability(tx))
         other = [self.short(name) for name, _, _, engine in self._tables(tx) if engine != "InnoDB"]
         if other:
             yield Finding(

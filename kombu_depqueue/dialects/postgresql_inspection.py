@@ -16,7 +16,6 @@ BEHIND = 1 << 30
 """Bytes of WAL that a slot may keep."""
 
 _SETTINGS = (
-    "server_version",
     "fsync",
     "full_page_writes",
     "synchronous_commit",
@@ -92,10 +91,17 @@ class PostgreSQLInspection(Inspection):
         """Differs: from the catalog and the statistics."""
         return [TableSize(self.short(name), *rest) for name, *rest in self.ask(tx, _SIZES, *self._ours())]
 
+    def durability(self, tx: Tx) -> dict[str, str]:
+        """Differs: as our sessions have them."""
+        return {name: self._facts(tx)[name] for name in ("fsync", "full_page_writes", "synchronous_commit")}
+
+    def _facts(self, tx: Tx) -> dict[str, str]:
+        asked = ", ".join(f"current_setting('{name}')" for name in _SETTINGS)
+        return dict(zip(_SETTINGS, self.ask(tx, f"SELECT {asked}")[0], strict=True))
+
     def findings(self, tx: Tx) -> Iterator[Finding]:
         """Differs: all that this server has to say."""
-        asked = ", ".join(f"current_setting('{name}')" for name in _SETTINGS)
-        facts = dict(zip(_SETTINGS, self.ask(tx, f"SELECT {asked}")[0], strict=True))
+        facts = self._facts(tx)
         yield from durability(facts)
         yield from self._rights(tx, facts)
         for (name,) in self.ask(tx, _INVALID, *self._ours()):

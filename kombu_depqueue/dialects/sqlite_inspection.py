@@ -24,6 +24,11 @@ class SQLiteInspection(Inspection):
         """Differs: the library is the server."""
         return sqlite3.sqlite_version
 
+    def durability(self, tx: Tx) -> dict[str, str]:
+        """Differs: our own option, and the journal."""
+        mode = str(self.ask(tx, "PRAGMA journal_mode")[0][0])
+        return {"synchronous": self.dialect.settings.synchronous, "journal_mode": mode}
+
     def table_sizes(self, tx: Tx) -> list[TableSize]:
         """Differs: of the whole file; single tables are not known without reading them."""
         pages, size = (int(self.ask(tx, f"PRAGMA {name}")[0][0]) for name in ("page_count", "page_size"))
