@@ -17,6 +17,7 @@ from kombu_depqueue.enlisting import Deferred
 from kombu_depqueue.entry import Entry
 from kombu_depqueue.errors import QueueClosed
 from kombu_depqueue.keeper import Keeper
+from kombu_depqueue.limits import Limits
 from kombu_depqueue.listings import Listings
 from kombu_depqueue.monitoring import Monitor
 from kombu_depqueue.outcomes import Outcomes
@@ -52,6 +53,7 @@ class Core:
         self._store = Store(self._database)
         self._records = Records(self._store)
         self._listings = Listings(self._store)
+        self._limits = Limits(self._store)
         self._monitor = Monitor(self._store)
         self._outcomes = Outcomes(self._store)
         self._notifier = Notifier(self._database)
@@ -100,6 +102,7 @@ class Core:
         if isinstance(connection, Deferred):
             connection.add(self, entries)
             return
+        self._limits.check(entries)
         woken = self._store.insert(entries, connection)
         if connection is None:  # else they were told in the caller's transaction
             self._notifier.hint(woken)

@@ -21,6 +21,7 @@ from kombu_depqueue.job import (
     WorkerInfo,
 )
 from kombu_depqueue.keeper import new_number
+from kombu_depqueue.limits import Limit
 from kombu_depqueue.listings import LOOK_AT, Wanted
 from kombu_depqueue.maintenance import Upkeep
 from kombu_depqueue.monitoring import Figures, Mark
@@ -190,6 +191,22 @@ class Operations(Core):
         number = self._queue_number(queue, channel)
         self._records.set_paused(number, False)
         self._woken({number})
+
+    def limit(
+        self, queue: str, *, max_length: int | None = None, max_body_bytes: int | None = None, channel: str = ""
+    ) -> None:
+        """Say how many jobs a queue may hold, and how big each may be."""
+        self._check()
+        name, channel = check_name("queue", queue), check_name("channel", channel, empty=True)
+        for field, value in (("max_length", max_length), ("max_body_bytes", max_body_bytes)):
+            if value is not None:
+                check_integer(field, value, 0, 2**31 - 1)
+        self._limits.set(channel, name, Limit(max_length, max_body_bytes))
+
+    def limits(self, queue: str, *, channel: str = "") -> tuple[int | None, int | None]:
+        """The `max_length` and `max_body_bytes` of a queue."""
+        self._check()
+        return self._limits.of(check_name("channel", channel, empty=True), check_name("queue", queue))
 
     def purge(self, queue: str, *, channel: str = "") -> int:
         """Cancel all pending jobs of a queue."""

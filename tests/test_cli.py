@@ -427,6 +427,21 @@ def test_a_queue_is_paused_and_resumed(ready: Cli, queue: JobQueue) -> None:
     assert ready("resume", "mail", "--channel", "x", "--json").json["changed"] is False
 
 
+def test_a_queue_is_limited(ready: Cli, queue: JobQueue) -> None:
+    queue.enqueue("mail")
+    assert ready("limit", "mail").out == "mail: no limits\n"
+    assert ready("limit", "mail", "--max-length", 1).out == "mail: max_length 1\n"
+    assert ready("enqueue", "mail").line == "depqueue: queue 'mail' is full: its max_length is 1"
+    assert ready("enqueue", "mail").code == 1
+    known = ready("limit", "mail", "--max-body-bytes", 10, "--json").json
+    assert known == {"queue": "mail", "channel": "", "max_length": None, "max_body_bytes": 10}
+    assert ready("enqueue", "mail", json.dumps("x" * 99)).code == 2
+    assert ready("limit", "mail", "--clear", "--max-length", 1).code == 2
+    assert ready("limit", "mail", "--clear").out == "mail: no limits\n"
+    assert ready("limit", "mial", "--max-length", 1).code == 1
+    assert ready("enqueue", "mail").code == 0
+
+
 def test_a_mistyped_queue_is_not_made(ready: Cli, queue: JobQueue) -> None:
     queue.enqueue("mail")
     for command in (["purge", "--yes"], ["pause"], ["resume"]):
