@@ -172,8 +172,8 @@ def limit(
 ) -> None:
     """Bound the number and the size of a queue's jobs.
 
-    Without options its limits are shown. An enqueue beyond that is refused (QueueFull). The limits take the place of those before; all processes know them
-    within 5 seconds.
+    Without options its limits are shown. An enqueue beyond them is refused (QueueFull). They take the place of those
+    before; all processes know them within 5 seconds.
     """
     given = (max_length, max_body_bytes)
     if clear and given != (None, None):
