@@ -134,6 +134,6 @@ class Doctor:
                 "old-records",
                 Severity.WARNING,
                 f"more than {COUNT_LIMIT - 1:,} records of ended jobs are out of time",
-                "Consumers prune 1,000 a second each while there are any; these were too many, or nobody consumes.",
+                "Consumers prune up to 10,000 a second while there are any: these were too many, or nobody consumes.",
                 "Prune them: depqueue prune.",
             )
