@@ -741,6 +741,19 @@ def test_every_command_is_documented() -> None:
                 assert option.help or option.name in ("form",), f"{name}: {option.name}"
 
 
+def test_the_picture_shows_what_the_command_prints(tmp_path: Path) -> None:
+    docs, drawn = Path(__file__).parents[1] / "docs", tmp_path / "drawn.svg"
+    subprocess.run([sys.executable, docs / "picture.py", drawn], check=True, timeout=60)
+
+    def text(file: Path) -> str:
+        return re.sub(r"[0-9a-f]{8}(-?[0-9a-f]{4}){0,6}", "ID", file.read_text(encoding="utf-8"))
+
+    def shown(file: Path) -> list[str]:
+        return re.findall(r">([^<]*)</text>", re.sub(r"\b\d+s(?=\W)", "0s", text(file)))
+
+    assert shown(drawn) == shown(docs / "depqueue.svg")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_demo_runs() -> None:

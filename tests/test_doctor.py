@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -431,3 +433,19 @@ def test_the_bench_clears_up_when_it_is_interrupted(patient: Patient, cli: Cli, 
 
 def test_the_bench_makes_no_place(database_url: str) -> None:
     assert Cli(database_url)("-o", "create=false", "bench").code == 3
+
+
+# the page
+
+
+def test_the_page_names_every_finding_and_no_other() -> None:
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "operate.md").read_text(encoding="utf-8").partition("## What doctor finds")[2]
+    rows = re.findall(r"^\| (`[^|]*) \|", page, re.MULTILINE)
+    said = {code for row in rows for code in re.findall(r"`([a-z-]+)`", row)} - {"code"}
+    package = root / "kombu_depqueue"
+    sources = [*package.glob("dialects/*_inspection.py"), package / "doctor.py", package / "drift.py"]
+    text = "\n".join(p.read_text(encoding="utf-8") for p in sources)
+    made = set(re.findall(r"Finding\(\s*\"([a-z-]+)\"", text))
+    made |= {"fsync", "full-page-writes", "long-transaction", "idle-in-transaction"}  # made of two words
+    assert said == made
