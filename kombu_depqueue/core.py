@@ -17,7 +17,9 @@ from kombu_depqueue.enlisting import Deferred
 from kombu_depqueue.entry import Entry
 from kombu_depqueue.errors import QueueClosed
 from kombu_depqueue.keeper import Keeper
+from kombu_depqueue.limits import Limits
 from kombu_depqueue.listings import Listings
+from kombu_depqueue.monitoring import Monitor
 from kombu_depqueue.outcomes import Outcomes
 from kombu_depqueue.records import Records
 from kombu_depqueue.settings import Settings, parse, shown_url
@@ -54,6 +56,8 @@ class Core:
         self._store = Store(self._database)
         self._records = Records(self._store)
         self._listings = Listings(self._store)
+        self._limits = Limits(self._store)
+        self._monitor = Monitor(self._store)
         self._outcomes = Outcomes(self._store)
         self._notifier = Notifier(self._database)
         self._waiter = Waiter(self._database)
@@ -103,6 +107,7 @@ class Core:
         if isinstance(connection, Deferred):
             connection.add(self, entries)
             return
+        self._limits.check(entries)
         woken = self._store.insert(entries, connection)
         if connection is None:  # else they were told in the caller's transaction
             self._notifier.hint(woken)

@@ -57,6 +57,7 @@ class Keeper:
         store.made_ready = self.wake
         self.consumer = new_number()
         self.registered = False
+        self.renewals = 0
         self.says_waiting = False
         self._saying = threading.Lock()
         """Held while the database is told whether we wait: what it knows is what we believe."""
@@ -238,6 +239,7 @@ class Keeper:
             lately = self._waiter.is_used or time.monotonic() - self._waited_at < 1.0
             self.says_waiting = self.says_waiting and lately
             alive = self._store.beat([self.consumer], self._settings.lease, self.says_waiting)
+        self.renewals += alive
         if not alive:
             logger.warning("the lease had expired; taking again what nobody else was given")
             held = [(job_id, token) for (_, token), job_id in list(self.held.items()) if job_id is not None]
