@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         NotPending,
         NotRunning,
         QueueClosed,
+        QueueFull,
         SchemaError,
         StorageError,
     )
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "errors": "Canceled DepQueueError Duplicate Empty InvalidJob LeaseLost NotExist NotPending NotRunning "
-    "QueueClosed SchemaError StorageError",
+    "QueueClosed QueueFull SchemaError StorageError",
     "job": "Dependency DependencyResult JobInfo JobMessage JobPage JobState JobStatus OnUnmet Policy QueueInfo Why "
     "WorkerInfo new_job_id",
     "embedding": "metadata",
@@ -83,6 +84,7 @@ __all__ = [
     "OnUnmet",
     "Policy",
     "QueueClosed",
+    "QueueFull",
     "QueueInfo",
     "Reservation",
     "SchemaError",

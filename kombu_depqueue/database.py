@@ -243,6 +243,10 @@ class Database:
 
     # schema
 
+    def follow(self, parents: Database) -> None:
+        """After a fork: what the parent saw of the tables still holds, though the server may be away right now."""
+        self._ready = parents._ready
+
     def ensure_schema(self) -> None:
         """See, once, that the tables are there in a version that this library knows; create them if asked to."""
         if self._ready:

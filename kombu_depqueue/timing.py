@@ -215,8 +215,15 @@ class Timing(Statements):
     @statement
     def prunable(self) -> Executable:
         """Records of ended jobs that are kept no longer: out of time, and no live job depends on them."""
-        old = self.out_of_time().order_by(self.t.done.c.keep_until)
-        return old.limit(bindparam("p_limit", type_=_I)).with_for_update(skip_locked=True, of=self.t.done)
+        return self._oldest().limit(bindparam("p_limit", type_=_I)).with_for_update(skip_locked=True, of=self.t.done)
+
+    @statement
+    def first_prunable(self) -> Executable:
+        """The one that goes first, whether or not another has locked it."""
+        return self._oldest().limit(literal_column("1"))
+
+    def _oldest(self) -> Select[Any]:
+        return self.out_of_time().order_by(self.t.done.c.keep_until, self.t.done.c.job_id)
 
     def out_of_time(self) -> Select[Any]:
         """The ids of those."""

@@ -13,6 +13,7 @@ from sqlalchemy.engine.interfaces import Dialect as SADialect
 from sqlalchemy.exc import SQLAlchemyError
 
 from kombu_depqueue.changes import Change
+from kombu_depqueue.dialects.inspection import Inspection
 from kombu_depqueue.dialects.steps import Steps
 from kombu_depqueue.errors import InvalidJob
 from kombu_depqueue.routing import Routing
@@ -231,4 +232,8 @@ class Dialect(Steps):
 
     def change_counter(self, connection: Any) -> int:
         """A number that changes when another connection commits."""
+        raise NotImplementedError
+
+    def inspection(self) -> Inspection:
+        """Who can say how the database is."""
         raise NotImplementedError

@@ -32,6 +32,7 @@ from sqlalchemy.schema import CreateTable
 
 from kombu_depqueue.changes import Change
 from kombu_depqueue.dialects.base import Dialect, Failure, Tx
+from kombu_depqueue.dialects.inspection import Inspection
 from kombu_depqueue.dialects.steps import Claimed, Ending, Key, Wanted, in_order
 from kombu_depqueue.dialects.stepwise import BY_KEY, Stepwise
 from kombu_depqueue.errors import InvalidJob, StorageError
@@ -365,3 +366,9 @@ class MySQL(Dialect):
             ended.append({**dict(zip(columns, row, strict=True)), **end, "p_keep": how.keep})
         tx.many(self.sql.add_done, [one for one in ended if one["p_job_id"] is not None])
         return {row[0] for row in taken}
+
+    def inspection(self) -> Inspection:
+        """Differs: by its information schema."""
+        from kombu_depqueue.dialects.mysql_inspection import MySQLInspection
+
+        return MySQLInspection(self)

@@ -28,6 +28,7 @@ from sqlalchemy.schema import CreateIndex, CreateSequence, CreateTable
 from kombu_depqueue.changes import Change
 from kombu_depqueue.dialects import postgresql_sql
 from kombu_depqueue.dialects.base import RESULTS, Dialect, Failure, Tx
+from kombu_depqueue.dialects.inspection import Inspection
 from kombu_depqueue.dialects.steps import Claimed, Ending, Key, Released, Wanted, in_order
 from kombu_depqueue.errors import Duplicate
 
@@ -351,6 +352,12 @@ class PostgreSQL(Dialect):
     def hinted(self, connection: Any) -> bool:
         """Differs: what NOTIFY brought."""
         return any(True for _ in connection.notifies(timeout=0))
+
+    def inspection(self) -> Inspection:
+        """Differs: by its catalog."""
+        from kombu_depqueue.dialects.postgresql_inspection import PostgreSQLInspection
+
+        return PostgreSQLInspection(self)
 
 
 def _array(numbers: Iterable[float]) -> str:

@@ -21,6 +21,7 @@ from sqlalchemy.engine.interfaces import Dialect as SADialect
 from sqlalchemy.pool import QueuePool
 
 from kombu_depqueue.dialects.base import Dialect, Failure, Tx
+from kombu_depqueue.dialects.inspection import Inspection
 from kombu_depqueue.dialects.steps import Ending, Key
 from kombu_depqueue.errors import InvalidJob
 
@@ -127,3 +128,9 @@ class SQLite(Dialect):
     def change_counter(self, connection: Any) -> int:
         """Differs: SQLite counts the commits of others for each connection (2 us to read)."""
         return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def inspection(self) -> Inspection:
+        """Differs: by pragmas."""
+        from kombu_depqueue.dialects.sqlite_inspection import SQLiteInspection
+
+        return SQLiteInspection(self)
