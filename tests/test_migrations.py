@@ -14,10 +14,10 @@ from sqlalchemy import Column, Engine, MetaData, SmallInteger, Table, inspect, t
 from kombu_depqueue import JobQueue, SchemaError, StorageError
 from kombu_depqueue.changes import AddColumn, Change, DropColumn
 from kombu_depqueue.errors import InvalidJob
-from kombu_depqueue.job import JobState
+from kombu_depqueue.job import JobMessage, JobState
 from kombu_depqueue.migrating import LOCK_WAIT, Migrator
 from kombu_depqueue.migrations import MIGRATIONS, Migration
-from kombu_depqueue.schema import SCHEMA_VERSION, Tables
+from kombu_depqueue.schema import SCHEMA_VERSION
 from kombu_depqueue.testing.fixtures import MakeQueue, Place, RunProcess
 from kombu_depqueue.testing.helpers import drain, in_threads, wait_until
 from kombu_depqueue.versions import Facts, facts_of, refusal
@@ -30,17 +30,17 @@ def migrator(database_url: str, queue: JobQueue) -> Iterator[Migrator]:
         yield made
 
 
-def trial_column(t: Tables) -> Column[Any]:
-    """A column of `job` that no version has."""
-    table = Table(t.job.name, MetaData(), Column("trial", SmallInteger), schema=t.job.schema)
+def trial_column(there: Table) -> Column[Any]:
+    """A column that no version has."""
+    table = Table(there.name, MetaData(), Column("trial", SmallInteger), schema=there.schema)
     return table.c.trial
 
 
 TRIAL = Migration(
     SCHEMA_VERSION + 1,
     "a column on trial",
-    lambda t: [AddColumn(trial_column(t))],
-    lambda t: [DropColumn(trial_column(t))],
+    lambda t: [AddColumn(trial_column(table)) for table in (t.job, t.wait, t.done)],
+    lambda t: [DropColumn(trial_column(table)) for table in (t.job, t.wait, t.done)],
 )
 
 
@@ -164,6 +164,30 @@ def test_queues_opened_before_between_and_after_go_on(
     for one in (queue, between, make_queue()):
         job_id = one.enqueue("u")
         assert drain(one, ["u"]) == [job_id]
+
+
+def test_columns_of_a_version_to_come_disturb_nobody(migrator: Migrator, database_url: str, queue: JobQueue) -> None:
+    def all_ways() -> None:
+        first = queue.enqueue("t", 1)
+        bound = queue.enqueue("t", depends_on=[first])
+        lost = queue.enqueue("t", depends_on=[bound], dependency_policy="failed")
+        late = queue.enqueue("t", delay=0.01)
+        assert queue.enqueue_many([JobMessage.new("many", n) for n in range(5)]) == 5
+        assert len(drain(queue, ["many"])) == 5
+        done: list[Any] = []
+        while len(done) < 3:
+            reservation = queue.reserve(20, queues=["t"])
+            reservation.ack()
+            done.append(reservation.job_id)
+        assert set(done) == {first, bound, late}
+        assert queue.status(lost).state is JobState.CANCELED
+
+    all_ways()  # what is prepared now is prepared for the tables as they are
+    with Migrator(database_url, migrations=(*MIGRATIONS, TRIAL)) as further:
+        further.run(TRIAL.version)
+        all_ways()
+        further.run(SCHEMA_VERSION)
+        all_ways()
 
 
 def test_consumers_say_what_they_work_with(migrator: Migrator, make_queue: MakeQueue) -> None:
