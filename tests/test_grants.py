@@ -11,7 +11,7 @@ from kombu import Connection, Exchange, Producer, Queue
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from kombu_depqueue import Duplicate, JobMessage, JobQueue, JobState, StorageError
+from kombu_depqueue import Duplicate, JobMessage, JobQueue, JobState, QueueFull, StorageError
 from kombu_depqueue.dialects import dialect_for
 from kombu_depqueue.errors import InvalidJob
 from kombu_depqueue.grants import ROLES, statements
@@ -135,6 +135,14 @@ def test_a_publisher_publishes_through_kombu_where_all_is_declared(
     assert (tasks.ready, tasks.scheduled + tasks.blocked) == (2, 4)
 
 
+def test_a_publisher_is_told_that_a_queue_is_full(as_role: As, queue: JobQueue) -> None:
+    queue.limit("small", max_length=2)
+    with JobQueue(as_role("publisher")) as publisher:
+        assert publisher.enqueue_many([JobMessage.new("small"), JobMessage.new("small", delay=60)]) == 2
+        with pytest.raises(QueueFull):
+            publisher.enqueue("small")
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -254,6 +262,7 @@ def test_an_operator_looks_and_mends(as_role: As, queue: JobQueue) -> None:
         ["migrate", "--check"],
     ):
         assert main(["--url", url, *command]) == 0, command
+    assert main(["--url", url, "doctor"]) in (0, 1)  # 3 would be an error
 
 
 def test_a_migrator_changes_the_tables_and_others_do_not(as_role: As, queue: JobQueue) -> None:
