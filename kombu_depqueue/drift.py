@@ -10,6 +10,7 @@ from sqlalchemy import Dialect as SADialect
 from sqlalchemy import Table, UniqueConstraint, inspect
 
 from kombu_depqueue.dialects import Dialect, Finding, Severity
+from kombu_depqueue.migrations import still_to_come
 
 __all__ = ["drift"]
 
@@ -24,8 +25,9 @@ _MAKE = "`depqueue init` makes what is missing."
 _CURE = "Find out who changed it; in an empty place `depqueue init` makes tables to compare with."
 
 
-def drift(dialect: Dialect) -> Iterator[Finding]:
-    """Each difference in tables, columns and indexes."""
+def drift(dialect: Dialect, version: int) -> Iterator[Finding]:
+    """Each difference in tables, columns and indexes from those of a schema version."""
+    coming = still_to_come(version, dialect.tables)
     with dialect.engine.connect() as connection:
         looking = inspect(connection)
         schema = dialect.tables.schema
@@ -36,18 +38,20 @@ def drift(dialect: Dialect) -> Iterator[Finding]:
                 yield Finding("missing-table", Severity.ERROR, f"table {table.name} is missing", slow, _MAKE)
                 continue
             columns = {str(c["name"]): c for c in looking.get_columns(table.name, schema=schema)}
-            yield from _columns(table, columns, connection.dialect)
+            yield from _columns(table, columns, connection.dialect, coming)
             key = looking.get_pk_constraint(table.name, schema=schema)["constrained_columns"]
             yield from _key(table, [str(name) for name in key])
             found = {str(i["name"]): i for i in looking.get_indexes(table.name, schema=schema)}
             unique = {str(u["name"]): u for u in looking.get_unique_constraints(table.name, schema=schema)}
-            yield from _indexes(table, found, set(unique))
+            yield from _indexes(table, found, set(unique), coming)
 
 
-def _columns(table: Table, found: dict[str, Any], dialect: SADialect) -> Iterator[Finding]:
+def _columns(table: Table, found: dict[str, Any], dialect: SADialect, coming: set[object]) -> Iterator[Finding]:
     for column in table.columns:
         name = f"{table.name}.{column.name}"
         one = found.pop(column.name, None)
+        if one is None and column in coming:
+            continue
         if one is None:
             yield Finding("missing-column", Severity.ERROR, f"column {name} is missing", "Statements fail.", _CURE)
             continue
@@ -70,9 +74,9 @@ def _key(table: Table, found: list[str]) -> Iterator[Finding]:
         yield Finding("primary-key", Severity.ERROR, what, "Jobs may be found slowly, or be there twice.", _CURE)
 
 
-def _indexes(table: Table, found: dict[str, Any], unique: set[str]) -> Iterator[Finding]:
+def _indexes(table: Table, found: dict[str, Any], unique: set[str], coming: set[object]) -> Iterator[Finding]:
     slow = "Some statements read the whole table: everything gets slow as it grows."
-    for index in sorted(table.indexes, key=lambda i: str(i.name)):
+    for index in sorted(table.indexes - coming, key=lambda i: str(i.name)):
         one = found.get(str(index.name))
         columns = [c.name for c in index.columns]
         if one is None:

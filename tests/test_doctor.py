@@ -20,6 +20,7 @@ from kombu_depqueue.dialects import Severity, mysql_inspection, postgresql_inspe
 from kombu_depqueue.dialects.inspection import version_of
 from kombu_depqueue.dialects.mysql_inspection import MySQLInspection
 from kombu_depqueue.doctor import Doctor
+from kombu_depqueue.migrating import Migrator
 from kombu_depqueue.testing.fixtures import MakeQueue, Place
 from kombu_depqueue.testing.helpers import wait_until
 
@@ -449,3 +450,20 @@ def test_the_page_names_every_finding_and_no_other() -> None:
     made = set(re.findall(r"Finding\(\s*\"([a-z-]+)\"", text))
     made |= {"fsync", "full-page-writes", "long-transaction", "idle-in-transaction"}  # made of two words
     assert said == made
+
+
+def test_tables_of_the_version_before_are_whole(queue: JobQueue, database_url: str) -> None:
+    queue.queues()
+    with Migrator(database_url) as migrator:
+        migrator.run(1)
+        with JobQueue(database_url) as late:
+            found = {one.code for one in late.examine().findings}
+            assert "old-schema" in found
+            assert not found & {"missing-column", "missing-index"}
+            before, _ = migrator._facts_around(migrator.plan(2)[0])
+            with migrator.dialect.engine.connect() as connection:
+                migrator._write(connection, before)
+            assert "half-migrated" in {one.code for one in late.examine().findings}
+        migrator.run(2)
+    with JobQueue(database_url) as late:
+        assert not {one.code for one in late.examine().findings} & {"old-schema", "half-migrated", "missing-column"}
