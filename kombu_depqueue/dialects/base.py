@@ -165,9 +165,7 @@ class Dialect(Steps):
     def grants(self, table: Table, columns: Mapping[str, Sequence[str]], grantee: str) -> list[str]:
         """The statement that lets a role do this with a table: by SELECT, INSERT, ... the columns (none: all)."""
         quote = self.engine.dialect.identifier_preparer
-        parts = [
-            f"{what} ({', '.join(map(quote.quote, names))})" if names else what for what, names in columns.items()
-        ]
+        parts = [f"{what} ({', '.join(map(quote.quote, names))})" if names else what for what, names in columns.items()]
         return [f"GRANT {', '.join(parts)} ON {quote.format_table(table)} TO {grantee}"]
 
     def ownership(self, grantee: str) -> list[str]:
