@@ -11,7 +11,7 @@ from kombu import Connection, Exchange, Producer, Queue
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from kombu_depqueue import Duplicate, JobMessage, JobQueue, JobState, StorageError
+from kombu_depqueue import Duplicate, JobMessage, JobQueue, JobState, QueueFull, StorageError
 from kombu_depqueue.dialects import dialect_for
 from kombu_depqueue.errors import InvalidJob
 from kombu_depqueue.grants import ROLES, statements
@@ -348,3 +348,17 @@ def test_two_queues_in_one_database_do_not_meet(database: Database, place: Place
     finally:
         if database.name == "postgresql" and database.admin is not None:
             execute(database.admin, f"DROP SCHEMA IF EXISTS {place.schema}_x CASCADE")
+
+
+def test_limits_are_an_operators_to_set_and_hold_for_a_publisher(as_role: As, queue: JobQueue) -> None:
+    queue.enqueue("t")
+    with JobQueue(as_role("operator")) as operator:
+        operator.limit("t", max_length=2)
+        assert operator.figures().queues[0].ready == 1
+        assert "privileges" in {one.code for one in operator.examine().findings}  # it declares no exchange
+    with JobQueue(as_role("publisher")) as publisher:
+        publisher.enqueue("t")
+        with pytest.raises(QueueFull):
+            publisher.enqueue("t")
+        with pytest.raises(StorageError):
+            publisher.limit("t")
