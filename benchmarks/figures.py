@@ -44,6 +44,7 @@ FIGURES: dict[str, Callable[[Scene], Iterator[Row]]] = {
     "throughput": figures_throughput.throughput,
     "ack": figures_backlog.ack_without_statistics,
     "backlog": figures_backlog.backlog,
+    "looking": figures_backlog.looking,
     "leased": figures_backlog.leased_ahead,
     "snapshot": figures_backlog.old_snapshot,
     "growth": figures_growth.growth,
