@@ -1,5 +1,6 @@
 """MariaDB and MySQL: InnoDB, READ COMMITTED, statements run in steps (see `stepwise`).
 
+The driver is pymysql, or mysqlclient (which SQLAlchemy calls mysqldb) where the URL names it.
 READ COMMITTED, measured on MariaDB 10.11: under REPEATABLE READ gap locks alone cost 896
 deadlocks in a run that has none here. And each look must see what others have committed.
 """
@@ -7,9 +8,12 @@ deadlocks in a run that has none here. And each look must see what others have c
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import re
 import socket
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, cast
 from uuid import UUID
 
@@ -42,6 +46,10 @@ __all__ = ["MySQL"]
 
 LOCKS = 1024
 """So many locks for all ids that are given by callers: rows of `meta`, made when first needed."""
+DRIVERS = ("pymysql", "mysqldb")
+"""As SQLAlchemy calls them; the second is mysqlclient."""
+_LONGEST = 31_536_000
+"""Seconds: the longest time limit that pymysql takes."""
 _CHUNK = 1_000_000
 """Characters of rows in one INSERT."""
 
@@ -148,7 +156,7 @@ class MySQLTx(Tx):
         some: list[str] = []
         size = 0
         for row in rows:
-            made = self.cursor.mogrify(steps.row, steps.bind(row))
+            made = self._written(steps.row, steps.bind(row))
             if some and size + len(made) > _CHUNK:
                 self._send(",\n".join(some).join(steps.around))
                 some, size = [], 0
@@ -172,15 +180,33 @@ class MySQLTx(Tx):
         self._checked = True
 
     def _run(self, sql: str, values: Mapping[str, Any]) -> Any:
-        return self._send(self.cursor.mogrify(sql, values))
+        return self._send(self._written(sql, values))
+
+    def _written(self, sql: str, values: Mapping[str, Any]) -> str:
+        """The text with the values in it; bytes that are no UTF-8 as surrogates."""
+        return str(self.cursor.mogrify(sql, values))
 
     def _send(self, sql: str) -> Any:
+        sent = sql.encode("utf-8", "surrogateescape")
         most = getattr(self.connection, "depqueue_packet", None)
-        if most is not None and len(sql) * 3 > most and (size := len(sql.encode("utf-8", "surrogateescape"))) >= most:
+        if most is not None and len(sent) >= most:
             # Sent, it would end the connection, and look like a lost one.
-            raise StorageError(f"a statement of {size:,} bytes is more than the server's max_allowed_packet = {most:,}")
-        self.cursor.execute(sql)
+            raise StorageError(
+                f"a statement of {len(sent):,} bytes is more than the server's max_allowed_packet = {most:,}"
+            )
+        self.cursor.execute(sent)
         return self.cursor
+
+
+class ClientTx(MySQLTx):
+    """The same with mysqlclient."""
+
+    __slots__ = ()
+
+    def _written(self, sql: str, values: Mapping[str, Any]) -> str:
+        """Differs: its `mogrify` fails where bytes are no UTF-8."""
+        literals = {name: self.connection.literal(value) for name, value in values.items()}
+        return sql % {name: literal.decode("utf-8", "surrogateescape") for name, literal in literals.items()}
 
 
 class MySQL(Dialect):
@@ -188,14 +214,15 @@ class MySQL(Dialect):
 
     name: ClassVar[str] = "mysql"
     names: ClassVar[tuple[str, ...]] = ("mariadb",)
-    drivers: ClassVar[tuple[str, ...]] = ("pymysql",)
+    packages: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"MySQLdb": "mysqlclient (or kombu-depqueue[mysql], for a URL that names no driver)"}
+    )
     look_interval: ClassVar[float | None] = 0.05
     statements: ClassVar[type[Routing]] = MySQLStatements
-    transaction: ClassVar[type[Tx]] = MySQLTx
     sql: MySQLStatements
 
     def compiler_dialect(self) -> SADialect:
-        """Differs: pymysql takes `%(name)s`."""
+        """Differs: both drivers take `%(name)s`."""
         return MySQLDialect_pymysql(paramstyle="pyformat")
 
     def make_engine(self, engine: Engine | None) -> Engine:
@@ -203,9 +230,18 @@ class MySQL(Dialect):
         if self.settings.schema:
             raise InvalidJob("schema", "MySQL has no schemas within a database; use table_prefix")
         deadline = self.settings.deadline
+        limit = math.ceil(min(deadline, _LONGEST))
         url = self.settings.url if engine is None else engine.url
+        driver = url.get_driver_name()
+        if driver not in DRIVERS and engine is None:
+            wanted = f"{' or '.join(DRIVERS)} is wanted: pip install kombu-depqueue[mysql]"
+            raise InvalidJob("url", f"its driver is {driver}; {wanted}")
+        if driver not in DRIVERS:  # the caller's own, perhaps an asynchronous one
+            driver = DRIVERS[0]
+        self.drivers = (driver,)
+        self.transaction = MySQLTx if driver == "pymysql" else ClientTx
         made = create_engine(
-            url.set(drivername="mysql+pymysql"),
+            url.set(drivername=f"mysql+{driver}"),
             pool_size=self.settings.pool_size,
             max_overflow=0,
             pool_timeout=deadline,
@@ -215,9 +251,9 @@ class MySQL(Dialect):
             connect_args={
                 "autocommit": True,
                 "charset": "utf8mb4",
-                "connect_timeout": max(2.0, deadline),
-                "read_timeout": deadline + 1.0,  # the watchdog is first, except while connecting
-                "write_timeout": deadline + 1.0,
+                "connect_timeout": max(2, limit),
+                "read_timeout": limit + 1,  # the watchdog is first, except while connecting
+                "write_timeout": limit + 1,
             },
         )
         event.listen(made, "do_connect", self._connect)
@@ -261,8 +297,12 @@ class MySQL(Dialect):
 
     def abort(self, connection: Any) -> None:
         """Differs: cuts the socket; a frozen server answers nothing else."""
-        with contextlib.suppress(OSError, AttributeError):
-            connection._sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError, AttributeError, self.driver_errors()[0]):
+            if "pymysql" in self.drivers:
+                connection._sock.shutdown(socket.SHUT_RDWR)
+            else:  # it keeps its socket to itself
+                with socket.socket(fileno=os.dup(connection.fileno())) as same:
+                    same.shutdown(socket.SHUT_RDWR)
 
     def failure(self, error: BaseException) -> Failure:
         """Differs: by number; without one the driver itself found the connection broken."""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 import time
+from importlib.util import find_spec
 from typing import Any
 
-import pymysql
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from kombu_depqueue import InvalidJob, JobQueue, JobState, StorageError
@@ -63,6 +64,7 @@ def test_rows_that_others_have_locked_are_in_nobodys_way(make_queue: MakeQueue, 
     assert queue.status(ready).state is JobState.READY
 
 
+@pytest.mark.bare
 def test_no_small_table_is_locked_from_end_to_end(make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = make_queue()
     seen, whole = set(), set()
@@ -131,7 +133,42 @@ def test_names_that_differ_in_case_accents_or_spaces_differ(queue: JobQueue) -> 
 
 def test_errors_quote_nothing_of_a_row(queue: JobQueue) -> None:
     dialect = queue._database.dialect
-    error = pymysql.err.ProgrammingError(1064, "You have an error near 's3cret' at line 1")
+    driver = dialect.engine.dialect.dbapi
+    error = driver.ProgrammingError(1064, "You have an error near 's3cret' at line 1")
     assert "s3cret" not in str(dialect.without_rows(error))
-    error = pymysql.err.IntegrityError(1062, "Duplicate entry 's3cret' for key 'x'")
+    error = driver.IntegrityError(1062, "Duplicate entry 's3cret' for key 'x'")
     assert str(dialect.without_rows(error)) == "(1062, \"Duplicate entry '...'\")"
+
+
+def test_a_driver_that_is_missing_or_not_ours_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, url, cure in (
+        ("pymysql", "mysql://u@h/d", "pip install kombu-depqueue[mysql]"),
+        ("MySQLdb", "mysql+mysqldb://u@h/d", "pip install mysqlclient"),
+        (None, "mysql+aiomysql://u@h/d", "pymysql or mysqldb is wanted: pip install kombu-depqueue[mysql]"),
+    ):
+        if module:
+            monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(InvalidJob) as refused:
+            JobQueue(url)
+        assert cure in str(refused.value)
+
+
+@pytest.mark.skipif(find_spec("MySQLdb") is None, reason="mysqlclient is not installed")
+def test_mysqlclient_will_do_too(make_queue: MakeQueue, place: Place) -> None:
+    url = make_url(place.url).set(drivername="mysql+mysqldb")
+    queue = make_queue(url=url, deadline=2.0)
+    first = queue.enqueue("default", {"big": "\xff\N{PILE OF POO}%s" * 1000})
+    with JobQueue(place.url) as other:
+        reservation = other.reserve(0)
+        assert reservation.args == {"big": "\xff\N{PILE OF POO}%s" * 1000}
+        reservation.ack()
+    a_bit_of_all(queue)
+    begin = time.monotonic()
+    with pytest.raises(StorageError, match="no answer within deadline"):
+        queue._database.read(lambda tx: tx.cursor.execute("SELECT SLEEP(20)"))
+    assert time.monotonic() - begin < 10
+    mine = create_engine(make_url(place.engine_url).set(drivername="mysql+mysqldb"), isolation_level="READ COMMITTED")
+    with mine.begin() as connection:
+        second = queue.enqueue("mine", depends_on=[first], connection=connection)
+    mine.dispose()
+    assert queue.status(second).depends_on == (first,)
