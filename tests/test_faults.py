@@ -335,12 +335,14 @@ def test_directory_that_is_missing_is_a_storage_error(tmp_path: Path) -> None:
         JobQueue(f"sqlite:///{tmp_path}/nowhere/jobs.db").enqueue("t")
 
 
+@pytest.mark.bare
 def test_missing_tables_are_a_schema_error_that_says_what_to_do(make_queue: MakeQueue) -> None:
     with pytest.raises(SchemaError, match="create_tables") as caught:
         make_queue(create=False).enqueue("t")
     assert (caught.value.found, caught.value.wanted) == (None, (1,))
 
 
+@pytest.mark.bare
 @pytest.mark.parametrize(
     ("value", "found", "words"), [("99", 99, "newer"), ("0", 0, "older"), ("garbage", None, "damaged")]
 )

@@ -48,7 +48,14 @@ _START_DEADLINE = 60.0  # seconds; a cold disk needs a few, a warm one less than
 
 
 class ServerMissing(Exception):
-    """No server of this kind is to be had here; the message says why."""
+    """No server of this kind is to be had here; the message says why.
+
+    `expected`: it was named, or could have been started.
+    """
+
+    def __init__(self, why: str, *, expected: bool = True) -> None:
+        super().__init__(why)
+        self.expected = expected
 
 
 @contextmanager
@@ -81,9 +88,9 @@ def mysql() -> Iterator[str]:
         return
     local = URL.create("mysql+pymysql", "root", host="127.0.0.1", port=3306, database="test")
     if not _listens("127.0.0.1", 3306):
-        raise ServerMissing("nothing answers on 127.0.0.1:3306")
+        raise ServerMissing("nothing answers on 127.0.0.1:3306", expected=False)
     if problem := _problem(local):
-        raise ServerMissing(f"127.0.0.1:3306: {problem}")
+        raise ServerMissing(f"127.0.0.1:3306: {problem}", expected=False)
     yield local.render_as_string()
 
 
