@@ -145,6 +145,9 @@ class Dialect(Steps):
         """Inside, statements may be sent without waiting for their answers; rows are fetched afterwards."""
         yield
 
+    def check_payloads(self, *payloads: bytes | None) -> None:
+        """Refuse (InvalidJob) what the server would not take in one statement, as far as that is known beforehand."""
+
     def create_tables(self, connection: Any) -> None:
         """Create what is missing, in the transaction under way."""
         raise NotImplementedError

@@ -50,6 +50,8 @@ DRIVERS = ("pymysql", "mysqldb")
 """As SQLAlchemy calls them; the second is mysqlclient."""
 _LONGEST = 31_536_000
 """Seconds: the longest time limit that pymysql takes."""
+_BESIDE = 100_000
+"""Bytes of a statement beside the payloads, at most."""
 _CHUNK = 1_000_000
 """Characters of rows in one INSERT."""
 
@@ -188,14 +190,15 @@ class MySQLTx(Tx):
 
     def _send(self, sql: str) -> Any:
         sent = sql.encode("utf-8", "surrogateescape")
-        most = getattr(self.connection, "depqueue_packet", None)
-        if most is not None and len(sent) >= most:
+        if len(sent) >= getattr(self.connection, "depqueue_packet", math.inf):
             # Sent, it would end the connection, and look like a lost one.
-            raise StorageError(
-                f"a statement of {len(sent):,} bytes is more than the server's max_allowed_packet = {most:,}"
-            )
+            raise _too_large(len(sent), self.connection.depqueue_packet)
         self.cursor.execute(sent)
         return self.cursor
+
+
+def _too_large(size: int, most: int) -> InvalidJob:
+    return InvalidJob("size", f"{size:,} bytes in a statement are more than the server's max_allowed_packet = {most:,}")
 
 
 class ClientTx(MySQLTx):
@@ -220,6 +223,8 @@ class MySQL(Dialect):
     look_interval: ClassVar[float | None] = 0.05
     statements: ClassVar[type[Routing]] = MySQLStatements
     sql: MySQLStatements
+    _packet: int | None = None
+    """What the server's `max_allowed_packet` was when it was last asked."""
 
     def compiler_dialect(self) -> SADialect:
         """Differs: both drivers take `%(name)s`."""
@@ -274,7 +279,13 @@ class MySQL(Dialect):
             waits = f"innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}"  # rows, whole tables
             cursor.execute(f"SET SESSION sql_mode = '{modes}', {waits}")
             cursor.execute("SELECT @@max_allowed_packet")
-            connection.depqueue_packet = cursor.fetchone()[0]
+            connection.depqueue_packet = self._packet = cursor.fetchone()[0]
+
+    def check_payloads(self, *payloads: bytes | None) -> None:
+        """Differs: values are part of the statement, a byte as two characters."""
+        size = 2 * sum(len(payload or b"") for payload in payloads) + _BESIDE
+        if self._packet is not None and size > self._packet:
+            raise _too_large(size, self._packet)
 
     def begin(self, cursor: Any, *, durable: bool) -> None:
         """Differs: spelled otherwise, so that old servers know it too."""

@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from kombu_depqueue import InvalidJob, JobQueue, JobState, StorageError
 from kombu_depqueue.dialects.mysql import MySQLTx
+from kombu_depqueue.messages import MessageQueue
 from kombu_depqueue.testing.fixtures import MakeQueue, Place
 from kombu_depqueue.testing.helpers import drain, wait_until
 
@@ -117,10 +118,25 @@ def test_a_payload_that_the_server_does_not_take_is_a_clear_error(make_queue: Ma
     queue.enqueue("default", 1)
     size = queue._database.read(lambda tx: tx.connection.depqueue_packet)
     begin = time.monotonic()
-    with pytest.raises(StorageError, match="max_allowed_packet"):
+    with pytest.raises(InvalidJob, match="max_allowed_packet"):
         queue.enqueue("default", "x" * size)
     assert time.monotonic() - begin < 10
-    assert queue.reserve(0).args == 1
+    reservation = queue.reserve(0)
+    assert reservation.args == 1
+    with pytest.raises(InvalidJob, match="max_allowed_packet"):
+        reservation.ack("\\" * (size // 2 + 1))
+    assert queue.status(reservation.job_id).state is JobState.LEASED
+
+
+def test_an_outcome_that_the_server_does_not_take_is_refused_before_it_is_told(place: Place) -> None:
+    with MessageQueue(place.url, create=True, max_body_bytes=2**30) as queue:
+        queue.enqueue("default")
+        size = queue._database.read(lambda tx: tx.connection.depqueue_packet)
+        fits = queue.ending(JobState.SUCCEEDED, result=b'"%s"' % (b"x" * (size // 4)), meta=b"\0" * (size // 5))
+        with pytest.raises(InvalidJob, match="max_allowed_packet"):
+            queue.ending(JobState.SUCCEEDED, result=b"1", meta=b"\0" * (size // 2))
+        reservation = queue.reserve(0)
+        assert queue.conclude(reservation.job_id, fits, token=reservation.token)
 
 
 def test_names_that_differ_in_case_accents_or_spaces_differ(queue: JobQueue) -> None:
