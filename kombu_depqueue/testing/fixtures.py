@@ -46,6 +46,7 @@ from kombu_depqueue.testing.helpers import ChildProcess
 from kombu_depqueue.testing.kombu_door import KombuDoor
 from kombu_depqueue.testing.places import Place, admin_engine, drop_tables, empty_tables, place_of, prefixed
 from kombu_depqueue.testing.servers import SERVERS, ServerMissing
+from kombu_depqueue.testing.sessions import Sessions, sessions_of
 
 __all__ = [
     "Database",
@@ -62,6 +63,7 @@ __all__ = [
     "place_of",
     "queue",
     "run_process",
+    "sessions",
 ]
 
 BRIEFLY = ("mysql",)
@@ -233,6 +235,14 @@ def engine(place: Place) -> Iterator[Engine]:
     mine = create_engine(place.engine_url, poolclass=NullPool, **options)
     yield mine
     mine.dispose()
+
+
+@pytest.fixture
+def sessions(database: Database, place: Place) -> Iterator[Sessions]:
+    """Connections that can be cut at the server's side; there are none on SQLite."""
+    assert database.admin is not None
+    with sessions_of(database.admin, place) as made:
+        yield made
 
 
 @pytest.fixture
