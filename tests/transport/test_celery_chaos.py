@@ -90,7 +90,7 @@ def _kill_at_random(bench: Bench, flow: _Flow, start: Callable[[str, int], Worke
 
 
 @pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("acks", ["late", "early"])
+@pytest.mark.parametrize("acks", ["late", pytest.param("early", marks=pytest.mark.variant)])
 def test_workers_killed_at_random_moments(bench: Bench, count: int, acks: str) -> None:
     broker = f"{bench.broker}&lease=2"
     args = {"threads": ("-c", "4"), "prefork": ("-c", "2")}
