@@ -14,33 +14,25 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
     Engine,
-    Executable,
-    and_,
-    bindparam,
     create_engine,
-    delete,
     event,
-    select,
-    update,
 )
 from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.engine.interfaces import Dialect as SADialect
 from sqlalchemy.schema import CreateTable
 
 from kombu_depqueue.dialects.base import Dialect, Failure, Tx
+from kombu_depqueue.dialects.mysql_sql import MySQLStatements
 from kombu_depqueue.dialects.steps import Claimed, Ending, Key, Wanted, in_order
-from kombu_depqueue.dialects.stepwise import BY_KEY, Stepwise
+from kombu_depqueue.dialects.stepwise import Stepwise
 from kombu_depqueue.errors import InvalidJob, StorageError
 from kombu_depqueue.routing import Routing
-from kombu_depqueue.schema import Flag
-from kombu_depqueue.sql import Prepared, among, insert_unless_there, now, statement
-from kombu_depqueue.statements import has_flag
+from kombu_depqueue.sql import Prepared
 
 __all__ = ["MySQL"]
 
@@ -79,58 +71,6 @@ _FAILURES = {
 }
 
 
-class MySQLStatements(Routing):
-    """The shared statements in steps, and those of the claim and the ack."""
-
-    prepared: ClassVar[type[Prepared]] = Stepwise
-
-    @statement
-    def add_meta(self) -> Executable:
-        """Note a fact about the schema, unless another has: creating tables is no transaction here."""
-        values: dict[str, Any] = {"key": bindparam("p_key"), "value": bindparam("p_value")}
-        return insert_unless_there(self.t.meta, self.dialect).values(values)  # type: ignore[no-any-return]
-
-    def _locked(self, ready: Any) -> Executable:
-        """What `claim` returns of ready jobs, which are locked."""
-        new = self._lease()
-        what = [new[c.name].label(c.name) if c.name in new else c for c in self.claimed()]
-        return ready.with_only_columns(*what).with_for_update(skip_locked=True)  # type: ignore[no-any-return]
-
-    @statement
-    def lock_claimable(self) -> Executable:
-        """Lock ready jobs of one queue: found in claim order, which is the primary key's."""
-        ready: Any = type(self).claimable.make(self)
-        return self._locked(ready.with_hint(self.t.job, BY_KEY, "mysql"))
-
-    @statement
-    def lock_claimable_after(self) -> Executable:
-        """The same behind a cursor."""
-        ready: Any = type(self).claimable_after.make(self)
-        return self._locked(ready.with_hint(self.t.job, BY_KEY, "mysql"))
-
-    def _these(self) -> list[ColumnElement[bool]]:
-        names = ("queues", "ranks", "seqs")
-        return [among(c, n) for c, n in zip(self.t.job.primary_key, names, strict=True)]
-
-    @statement
-    def lock_chosen(self) -> Executable:
-        """Lock these jobs, as far as they are ready and nobody else has."""
-        return self._locked(select(self.t.job.c.seq).where(*self._these(), self.t.job.c.consumer_id.is_(None)))
-
-    @statement
-    def lease(self) -> Executable:
-        """Lease jobs that are locked."""
-        return update(self.t.job).where(*self._these()).values(**self._lease(), claimed_at=now())
-
-    @statement
-    def take_plain(self) -> Executable:
-        """Take held jobs that nobody depends on, as far as their end records need them."""
-        j = self.t.job
-        plain = and_(self._all_held(), ~has_flag(Flag.HAS_DEPENDENTS))
-        what = (j.c.seq, j.c.job_id, j.c.queue_id, j.c.flags, j.c.attempt, j.c.created_at, j.c.claimed_at)
-        return delete(j).where(plain).returning(*what)
-
-
 class MySQLTx(Tx):
     """Differs: statements run in steps, and new rows go many at a time."""
 
@@ -165,6 +105,10 @@ class MySQLTx(Tx):
             some.append(made)
             size += len(made)
         self._send(",\n".join(some).join(steps.around))
+
+    def wipe(self, statement: Prepared, keys: Sequence[Any]) -> None:
+        """Delete rows that are locked, by a statement that deletes."""
+        self._steps(statement).wipe(self._run, keys)
 
     def _steps(self, statement: Prepared) -> Stepwise:
         steps = cast("Stepwise", statement)
@@ -366,8 +310,7 @@ class MySQL(Dialect):
                 mine = {row[2] for row in rows}
                 rows += [row for row in more if row[2] not in mine][: wanted.limit - len(rows)]
         if rows:
-            queues, ranks, seqs = zip(*(row[:3] for row in rows), strict=True)
-            tx.run(self.sql.lease, queues=set(queues), ranks=set(ranks), seqs=seqs, **lease)
+            tx.run(self.sql.lease, **_columns(rows), **lease)
         return in_order(rows)
 
     # settle
@@ -376,12 +319,39 @@ class MySQL(Dialect):
         """Differs: the same for all of them at once."""
         names = ("queues", "ranks", "seqs", "tokens")
         held = {name: sorted({key[i] for key in keys}) for i, name in enumerate(names)}
-        taken = tx.all(self.sql.take_plain, **held)
-        columns = ("p_job_id", "p_queue_id", "p_flags", "p_attempt", "p_created_at", "p_started_at")
-        ended = []
-        for seq, *row in taken:
-            how = own.get(seq, ending)
-            end = {"p_status": how.status, "p_reason": None, "p_result": how.result, "p_meta": how.meta}
-            ended.append({**dict(zip(columns, row, strict=True)), **end, "p_keep": how.keep})
-        tx.many(self.sql.add_done, [one for one in ended if one["p_job_id"] is not None])
-        return {row[0] for row in taken}
+        found = tx.all(self.sql.lock_plain, **held)
+        alike = [key for key in found if key[2] not in own]
+        if alike:
+            tx.run(self.sql.record_plain, **_columns(alike), **_told(ending))
+        if len(alike) < len(found):
+            rows = tx.all(self.sql.facts_of, **_columns([key for key in found if key[2] in own]))
+            tx.many(self.sql.add_done, [_ended(row, own[row.seq]) for row in map(_Facts._make, rows)])
+        cast("MySQLTx", tx).wipe(self.sql.drop_plain, found)
+        return {key[2] for key in found}
+
+
+class _Facts(NamedTuple):
+    """What an end record takes from a job."""
+
+    seq: int
+    job_id: UUID
+    queue_id: int
+    flags: int
+    attempt: int
+    created_at: Any
+    started_at: Any
+
+
+def _ended(facts: _Facts, ending: Ending) -> dict[str, Any]:
+    row = {f"p_{name}": value for name, value in facts._asdict().items() if name != "seq"}
+    return {**row, **_told(ending)}
+
+
+def _told(ending: Ending) -> dict[str, Any]:
+    end = {"status": ending.status, "reason": None, "result": ending.result, "meta": ending.meta, "keep": ending.keep}
+    return {f"p_{name}": value for name, value in end.items()}
+
+
+def _columns(keys: Sequence[Any]) -> dict[str, set[int]]:
+    """Primary keys as the lists of a statement."""
+    return {name: {key[n] for key in keys} for n, name in enumerate(("queues", "ranks", "seqs"))}
