@@ -62,7 +62,7 @@ class ServerMissing(Exception):
 def postgresql() -> Iterator[str]:
     """Find or start PostgreSQL and give the URL of a database where we may create schemas."""
     if given := os.environ.get("DEPQUEUE_TEST_POSTGRESQL"):
-        if problem := _problem(make_url(given)):
+        if problem := _problem(given):
             raise ServerMissing(f"DEPQUEUE_TEST_POSTGRESQL: {problem}")
         yield given
         return
@@ -82,7 +82,7 @@ def postgresql() -> Iterator[str]:
 def mysql() -> Iterator[str]:
     """Find MariaDB or MySQL and give the URL of a database where we may create tables."""
     if given := os.environ.get("DEPQUEUE_TEST_MYSQL"):
-        if problem := _problem(make_url(given)):
+        if problem := _problem(given):
             raise ServerMissing(f"DEPQUEUE_TEST_MYSQL: {problem}")
         yield given
         return
@@ -100,7 +100,7 @@ def given_url() -> Iterator[str]:
     given = os.environ.get("DEPQUEUE_TEST_URL", "")
     if not given:
         raise ServerMissing("DEPQUEUE_TEST_URL is not set")
-    if problem := _problem(make_url(given)):
+    if problem := _problem(given):
         raise ServerMissing(f"DEPQUEUE_TEST_URL: {problem}")
     yield given
 
@@ -122,8 +122,12 @@ def _listens(host: str, port: int) -> bool:
         return False
 
 
-def _problem(url: URL) -> str | None:
+def _problem(given: URL | str) -> str | None:
     """Say why this database cannot be used; None if it can."""
+    try:
+        url = make_url(given)
+    except (SQLAlchemyError, ValueError):
+        return "this is no database URL"
     url = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
     postgres = url.get_backend_name() == "postgresql"
     try:
