@@ -116,11 +116,11 @@ def old_snapshot(scene: Scene) -> Iterator[Row]:
     with scene.site("postgresql") as site, ExitStack() as running:
         site.queue.enqueue()
         site.drain_singly(1)
-        workers = [_start(running, programs.drain_steadily, site.url, BATCH, float(window)) for _ in range(2)]
+        workers = [start(running, programs.drain_steadily, site.url, BATCH, float(window)) for _ in range(2)]
         with admin(scene.server) as old:
             old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             old.execute(f"SELECT count(*) FROM {site.filler.table('job')}")
-            offer = _start(running, programs.enqueue_steadily, site.url, rate, BATCH, float(seconds))
+            offer = start(running, programs.enqueue_steadily, site.url, rate, BATCH, float(seconds))
             offer.tell()
             offered = offer.heard(seconds + 60)
             ended = time.monotonic()
@@ -147,7 +147,7 @@ def old_snapshot(scene: Scene) -> Iterator[Row]:
     )
 
 
-def _start(running: ExitStack, program: Callable[..., None], *args: object) -> ChildProcess:
+def start(running: ExitStack, program: Callable[..., None], *args: object) -> ChildProcess:
     child = ChildProcess(program, *args)
     running.callback(child.close)
     assert child.heard(30) == "ready"

@@ -69,6 +69,30 @@ def drain_steadily(url: str, batch: int, window: float) -> None:
     say(found)
 
 
+def drain_timed(url: str, batch: int, window: float) -> None:
+    """Reserve and ack in batches until told to stop; say of each window when it ended, what was done, and all claims."""
+    stop = threading.Event()
+    found: list[tuple[float, int, list[float]]] = []
+    with JobQueue(url) as queue:
+        threading.Thread(target=lambda: (hear(), stop.set()), daemon=True).start()
+        say("ready")
+        end, done, times = time.monotonic() + window, 0, []
+        while not stop.is_set():
+            started = time.monotonic()
+            try:
+                got = queue.reserve_many(batch, 0.1)
+            except Empty:
+                got = []
+            else:
+                times.append(time.monotonic() - started)
+                done += len(got) - len(queue.ack_many(got))
+            if time.monotonic() >= end:
+                found.append((end, done, times))
+                end, done, times = end + window, 0, []
+        found.append((end, done, times))
+    say(found)
+
+
 def compete(url: str, seconds: float, batch: int) -> None:
     """Enqueue, reserve and ack as fast as possible; say how many jobs were done and the longest turn."""
     with JobQueue(url) as queue:

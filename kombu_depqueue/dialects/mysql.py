@@ -19,6 +19,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     Engine,
+    Table,
     create_engine,
     event,
 )
@@ -26,13 +27,14 @@ from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.engine.interfaces import Dialect as SADialect
 from sqlalchemy.schema import CreateTable
 
+from kombu_depqueue.changes import Change
 from kombu_depqueue.dialects.base import Dialect, Failure, Tx
+from kombu_depqueue.dialects.inspection import Inspection
 from kombu_depqueue.dialects.mysql_sql import MySQLStatements
+from kombu_depqueue.dialects.mysql_tx import ClientTx, MySQLTx, too_large
 from kombu_depqueue.dialects.steps import Claimed, Ending, Key, Wanted, in_order
-from kombu_depqueue.dialects.stepwise import Stepwise
 from kombu_depqueue.errors import InvalidJob, StorageError
 from kombu_depqueue.routing import Routing
-from kombu_depqueue.sql import Prepared
 
 __all__ = ["MySQL"]
 
@@ -44,8 +46,6 @@ _LONGEST = 31_536_000
 """Seconds: the longest time limit that pymysql takes."""
 _BESIDE = 100_000
 """Bytes of a statement beside the payloads, at most."""
-_CHUNK = 1_000_000
-"""Characters of rows in one INSERT."""
 
 _FAILURES = {
     1205: Failure.RETRY,  # lock wait timeout
@@ -56,6 +56,7 @@ _FAILURES = {
     1412: Failure.RETRY,  # table definition has changed
     1062: Failure.TAKEN,
     1146: Failure.NO_TABLE,
+    1054: Failure.NO_TABLE,  # unknown column
     1053: Failure.LOST,  # server shutdown
     1290: Failure.LOST,  # read only: we are on a former primary
     1792: Failure.LOST,
@@ -71,91 +72,6 @@ _FAILURES = {
 }
 
 
-class MySQLTx(Tx):
-    """Differs: statements run in steps, and new rows go many at a time."""
-
-    __slots__ = ("_checked",)
-
-    def __init__(self, connection: Any, **how: Any) -> None:
-        super().__init__(connection, **how)
-        self._checked = self.own
-
-    def all(self, statement: Prepared, **values: Any) -> list[Any]:
-        """Differs: see `Stepwise`."""
-        return list(self._steps(statement).perform(self._run, values).rows)
-
-    def run(self, statement: Prepared, **values: Any) -> int:
-        """Differs: see `Stepwise`."""
-        return self._steps(statement).perform(self._run, values).touched
-
-    def many(self, statement: Prepared, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Differs: one INSERT for many rows."""
-        steps = self._steps(statement)
-        if len(rows) < 2 or not steps.is_insert:
-            for row in rows:
-                steps.perform(self._run, row)
-            return
-        some: list[str] = []
-        size = 0
-        for row in rows:
-            made = self._written(steps.row, steps.bind(row))
-            if some and size + len(made) > _CHUNK:
-                self._send(",\n".join(some).join(steps.around))
-                some, size = [], 0
-            some.append(made)
-            size += len(made)
-        self._send(",\n".join(some).join(steps.around))
-
-    def wipe(self, statement: Prepared, keys: Sequence[Any]) -> None:
-        """Delete rows that are locked, by a statement that deletes."""
-        self._steps(statement).wipe(self._run, keys)
-
-    def _steps(self, statement: Prepared) -> Stepwise:
-        steps = cast("Stepwise", statement)
-        if steps.reads and not self._checked:
-            self._check_isolation()
-        return steps
-
-    def _check_isolation(self) -> None:
-        """In the caller's transaction: what was committed since it began must be seen."""
-        self.cursor.execute("SHOW VARIABLES WHERE Variable_name IN ('tx_isolation', 'transaction_isolation')")
-        level = self.cursor.fetchall()[0][1]
-        if level != "READ-COMMITTED":
-            wanted = 'create_engine(..., isolation_level="READ COMMITTED")'
-            raise InvalidJob("connection", f"its transaction is {level}; READ COMMITTED is wanted: {wanted}")
-        self._checked = True
-
-    def _run(self, sql: str, values: Mapping[str, Any]) -> Any:
-        return self._send(self._written(sql, values))
-
-    def _written(self, sql: str, values: Mapping[str, Any]) -> str:
-        """The text with the values in it; bytes that are no UTF-8 as surrogates."""
-        return str(self.cursor.mogrify(sql, values))
-
-    def _send(self, sql: str) -> Any:
-        sent = sql.encode("utf-8", "surrogateescape")
-        if len(sent) >= getattr(self.connection, "depqueue_packet", math.inf):
-            # Sent, it would end the connection, and look like a lost one.
-            raise _too_large(len(sent), self.connection.depqueue_packet)
-        self.cursor.execute(sent)
-        return self.cursor
-
-
-def _too_large(size: int, most: int) -> InvalidJob:
-    return InvalidJob("size", f"{size:,} bytes in a statement are more than the server's max_allowed_packet = {most:,}")
-
-
-class ClientTx(MySQLTx):
-    """The same with mysqlclient."""
-
-    __slots__ = ()
-
-    def _written(self, sql: str, values: Mapping[str, Any]) -> str:
-        """Differs: its `mogrify` fails where bytes are no UTF-8."""
-        literals = {name: self.connection.literal(value) for name, value in values.items()}
-        return sql % {name: literal.decode("utf-8", "surrogateescape") for name, literal in literals.items()}
-
-
 class MySQL(Dialect):
     """A MariaDB (10.6 or newer) or MySQL (8 or newer) database."""
 
@@ -164,6 +80,7 @@ class MySQL(Dialect):
     packages: ClassVar[Mapping[str, str]] = MappingProxyType(
         {"MySQLdb": "mysqlclient (or kombu-depqueue[mysql], for a URL that names no driver)"}
     )
+    has_roles: ClassVar[bool] = True
     look_interval: ClassVar[float | None] = 0.05
     statements: ClassVar[type[Routing]] = MySQLStatements
     sql: MySQLStatements
@@ -229,7 +146,7 @@ class MySQL(Dialect):
         """Differs: values are part of the statement, a byte as two characters."""
         size = 2 * sum(len(payload or b"") for payload in payloads) + _BESIDE
         if self._packet is not None and size > self._packet:
-            raise _too_large(size, self._packet)
+            raise too_large(size, self._packet)
 
     def begin(self, cursor: Any, *, durable: bool) -> None:
         """Differs: spelled otherwise, so that old servers know it too."""
@@ -249,6 +166,33 @@ class MySQL(Dialect):
                 columns = ", ".join(f"`{c.name}`" for c in index.columns)
                 lines = f"{lines.rstrip()},\n\t{kind} {index.name} ({columns})"
             cursor.execute(f"{lines}\n){engine} CHARACTER SET utf8mb4 COLLATE {collation}")
+
+    def grantee(self, name: str) -> str:
+        """Differs: a user is name@host; a name alone is a role (or a user from anywhere)."""
+        user, at, host = name.partition("@")
+        if "'" in name or "\\" in name:
+            raise InvalidJob("role", f"{name!r} holds a quote or a backslash")
+        return f"'{user}'@'{host}'" if at else f"'{user}'"
+
+    def grants(self, table: Table, columns: Mapping[str, Sequence[str]], grantee: str) -> list[str]:
+        """Differs: who adds what may be there (a queue; a lock on an id, in `meta`) must be allowed to update it."""
+        allowed = {what: tuple(names) for what, names in columns.items()}
+        if table is self.tables.meta:
+            allowed |= {"INSERT": ("key", "value"), "UPDATE": ("key", "value")}
+        elif table is self.tables.queue and allowed.get("UPDATE") != ():
+            allowed["UPDATE"] = (*allowed.get("UPDATE", ()), "id", "channel", "name")
+        return super().grants(table, allowed, grantee)
+
+    def ownership(self, grantee: str) -> list[str]:
+        """Differs: rights on tables, also on those that are still to come."""
+        quote = self.engine.dialect.identifier_preparer
+        what = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP"
+        tables = self.tables.metadata.sorted_tables
+        return [f"GRANT {what} ON {quote.format_table(table)} TO {grantee}" for table in tables]
+
+    def spelled(self, change: Change, wait: float, patience: float) -> list[str]:
+        """Differs: every change needs the table for itself for a moment."""
+        return [f"SET SESSION lock_wait_timeout = {max(1, int(wait))}", *super().spelled(change, wait, patience)]
 
     def abort(self, connection: Any) -> None:
         """Differs: cuts the socket; a frozen server answers nothing else."""
@@ -328,6 +272,12 @@ class MySQL(Dialect):
             tx.many(self.sql.add_done, [_ended(row, own[row.seq]) for row in map(_Facts._make, rows)])
         cast("MySQLTx", tx).wipe(self.sql.drop_plain, found)
         return {key[2] for key in found}
+
+    def inspection(self) -> Inspection:
+        """Differs: by its information schema."""
+        from kombu_depqueue.dialects.mysql_inspection import MySQLInspection
+
+        return MySQLInspection(self)
 
 
 class _Facts(NamedTuple):

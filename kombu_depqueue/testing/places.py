@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, inspect, make_url, text
+from sqlalchemy import Connection, Engine, MetaData, create_engine, inspect, make_url, select, text
 from sqlalchemy.exc import OperationalError
 
-from kombu_depqueue.schema import tables
+from kombu_depqueue.schema import SCHEMA_VERSION, Tables, tables
 from kombu_depqueue.testing.servers import DRIVERS
+from kombu_depqueue.versions import FACTS, LIBRARIES, VERSION, libraries
 
 __all__ = ["Place", "admin_engine", "drop_tables", "empty_tables", "place_of", "prefixed"]
 
@@ -72,17 +73,27 @@ def empty_tables(admin: Engine, name: str) -> None:
     names = {table.name for table in ours.metadata.sorted_tables}
     with admin.connect() as connection:
         found = _names(connection, f"{name}_")
-        if names <= found:
+        if names <= found and _facts(connection, ours) == _MADE:
             connection.execute(text("SET autocommit = 0"))
             connection.execute(text(f"LOCK TABLES {', '.join(f'{name} WRITE' for name in sorted(names))}"))
             for table in ours.metadata.sorted_tables:
-                kept = [table.c.key != "schema_version"] if table is ours.meta else []
+                kept = [table.c.key.not_in(_MADE)] if table is ours.meta else []
                 connection.execute(table.delete().where(*kept))
             connection.execute(text("COMMIT"))
             connection.execute(text("UNLOCK TABLES"))
             connection.execute(text("SET autocommit = 1"))
             found -= names
         _drop(connection, found)
+
+
+_MADE = {VERSION: str(SCHEMA_VERSION), LIBRARIES: libraries(SCHEMA_VERSION)}
+"""The facts about tables that are whole."""
+
+
+def _facts(connection: Connection, ours: Tables) -> dict[str, str]:
+    meta = ours.meta.c
+    rows = connection.execute(select(meta.key, meta.value).where(meta.key.in_(FACTS)))
+    return {key: value for key, value in rows}
 
 
 def _names(connection: Connection, prefix: str) -> set[str]:

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from kombu_depqueue import InvalidJob, JobQueue, JobState, StorageError
-from kombu_depqueue.dialects.mysql import MySQLTx
+from kombu_depqueue.dialects.mysql_tx import MySQLTx
 from kombu_depqueue.messages import MessageQueue
 from kombu_depqueue.testing.fixtures import MakeQueue, Place
 from kombu_depqueue.testing.helpers import drain, wait_until
