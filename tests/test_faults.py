@@ -34,6 +34,7 @@ from kombu_depqueue import (
 from kombu_depqueue.testing.fixtures import MakeQueue, Place, RunProcess
 from kombu_depqueue.testing.helpers import assert_nothing_ready, drain, failing_once, in_threads, wait_until
 from kombu_depqueue.testing.sessions import Sessions
+from kombu_depqueue.versions import LIBRARIES, VERSION, WORKS_WITH, libraries
 
 SLACK = 3.0
 """Seconds beyond a deadline that a loaded machine may take."""
@@ -315,7 +316,7 @@ def test_directory_that_is_missing_is_a_storage_error(tmp_path: Path) -> None:
 def test_missing_tables_are_a_schema_error_that_says_what_to_do(make_queue: MakeQueue) -> None:
     with pytest.raises(SchemaError, match="create_tables") as caught:
         make_queue(create=False).enqueue("t")
-    assert (caught.value.found, caught.value.wanted) == (None, (1,))
+    assert (caught.value.found, caught.value.wanted) == (None, WORKS_WITH)
 
 
 @pytest.mark.bare
@@ -327,11 +328,13 @@ def test_tables_of_another_version_are_a_schema_error(
 ) -> None:
     meta = make_queue()._database.dialect.tables.meta
     with engine.begin() as connection:
-        connection.execute(update(meta).values(value=value))
+        connection.execute(update(meta).where(meta.c.key == VERSION).values(value=value))
+        if found is not None:
+            connection.execute(update(meta).where(meta.c.key == LIBRARIES).values(value=libraries(found)))
     for create in (True, False):
         with pytest.raises(SchemaError, match=words) as caught:
             make_queue(create=create).enqueue("t")
-        assert (caught.value.found, caught.value.wanted) == (found, (1,))
+        assert (caught.value.found, caught.value.wanted) == (found, WORKS_WITH)
 
 
 def test_tables_dropped_under_a_queue_are_a_schema_error(make_queue: MakeQueue, engine: Engine) -> None:
