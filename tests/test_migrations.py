@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Column, Engine, MetaData, SmallInteger, Table, inspect, text, update
+from sqlalchemy.exc import DBAPIError
 
 from kombu_depqueue import JobQueue, SchemaError, StorageError
 from kombu_depqueue.changes import AddColumn, Change, DropColumn
 from kombu_depqueue.errors import InvalidJob
-from kombu_depqueue.job import JobState
+from kombu_depqueue.job import JobMessage, JobState
 from kombu_depqueue.migrating import LOCK_WAIT, Migrator
 from kombu_depqueue.migrations import MIGRATIONS, Migration
 from kombu_depqueue.schema import SCHEMA_VERSION, Tables
@@ -184,9 +185,7 @@ def test_consumers_say_what_they_work_with(migrator: Migrator, make_queue: MakeQ
     new = make_queue(name="new")
     drain(new)
     with migrator.dialect.engine.connect() as connection:
-        rows = connection.execute(
-            consumer.name.table.select().with_only_columns(consumer.name, consumer.schema_version)
-        )
+        rows = connection.execute(consumer.name.table.select().with_only_columns(consumer.name, consumer.schema_version))
         assert dict(rows.fetchall()) == {"old": None, "new": 2}
 
 
@@ -262,9 +261,7 @@ def test_what_was_cut_off_is_told_and_continued(
     assert migrator.facts().migrating is None
 
 
-def test_what_was_cut_off_can_be_taken_back(
-    migrator: Migrator, database_url: str, engine: Engine, place: Place
-) -> None:
+def test_what_was_cut_off_can_be_taken_back(migrator: Migrator, database_url: str, engine: Engine, place: Place) -> None:
     migrator.run(1)
     before = shape(engine, place)
     cut = MIGRATIONS[0]._replace(upgrade=lambda t: [next(iter(MIGRATIONS[0].upgrade(t))), Stuck(t.job)])

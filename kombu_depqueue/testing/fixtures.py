@@ -67,8 +67,8 @@ __all__ = [
 ]
 
 BRIEFLY = ("mysql",)
-"""Databases spared the tests marked `slow` or `variant`, unless `--databases` names them: what those show beside the
-others holds or fails on all databases alike, and a third run of them would take as long as all the rest."""
+"""Databases spared the tests marked `slow` or `variant`, unless `--databases` names them: what those add is about load
+and Celery's settings, is seen on two databases already, and would take as long as all the rest."""
 
 DOORS = {"native": JobQueue, "kombu": KombuDoor}
 

@@ -74,16 +74,23 @@ def empty_tables(admin: Engine, name: str) -> None:
     with admin.connect() as connection:
         found = _names(connection, f"{name}_")
         if names <= found and _facts(connection, ours) == _MADE:
-            connection.execute(text("SET autocommit = 0"))
-            connection.execute(text(f"LOCK TABLES {', '.join(f'{name} WRITE' for name in sorted(names))}"))
-            for table in ours.metadata.sorted_tables:
-                kept = [table.c.key.not_in(_MADE)] if table is ours.meta else []
-                connection.execute(table.delete().where(*kept))
-            connection.execute(text("COMMIT"))
-            connection.execute(text("UNLOCK TABLES"))
-            connection.execute(text("SET autocommit = 1"))
+            _empty(connection, ours)
             found -= names
         _drop(connection, found)
+
+
+def _empty(connection: Connection, ours: Tables) -> None:
+    all_of_them = ours.metadata.sorted_tables
+    connection.execute(text("SET autocommit = 0"))
+    try:
+        connection.execute(text(f"LOCK TABLES {', '.join(f'{table.name} WRITE' for table in all_of_them)}"))
+        for table in all_of_them:
+            kept = [table.c.key.not_in(_MADE)] if table is ours.meta else []
+            connection.execute(table.delete().where(*kept))
+        connection.execute(text("COMMIT"))  # one sync for all
+    finally:
+        connection.execute(text("UNLOCK TABLES"))
+        connection.execute(text("SET autocommit = 1"))
 
 
 _MADE = {VERSION: str(SCHEMA_VERSION), LIBRARIES: libraries(SCHEMA_VERSION)}
