@@ -8,7 +8,7 @@ are what each database spells in its own way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib import import_module
 from typing import Any, overload
@@ -28,6 +28,7 @@ __all__ = [
     "insert_unless_there",
     "later",
     "now",
+    "replacing",
     "seconds_until",
     "statement",
 ]
@@ -84,10 +85,16 @@ def insert_or_replace(table: Table, dialect: Dialect, values: Mapping[str, Any])
     statement = maker.insert(table).values(dict(values))
     key = [c.name for c in table.primary_key.columns]
     if dialect.name == "mysql":
-        return statement.on_duplicate_key_update({n: func.values(table.c[n]) for n in values if n not in key})
+        return replacing(statement, values)
     return statement.on_conflict_do_update(
         index_elements=key, set_={name: statement.excluded[name] for name in values if name not in key}
     )
+
+
+def replacing(insertion: Any, names: Iterable[str]) -> Any:
+    """MySQL's INSERT of these columns, such that it takes the place of a row with the same key."""
+    table = insertion.table
+    return insertion.on_duplicate_key_update({n: func.values(table.c[n]) for n in names if not table.c[n].primary_key})
 
 
 def _result_processor(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:

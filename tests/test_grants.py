@@ -20,6 +20,8 @@ from kombu_depqueue.settings import parse
 from kombu_depqueue.testing.fixtures import Database, Place
 from kombu_depqueue.testing.helpers import drain
 
+pytestmark = pytest.mark.bare  # tables are changed here
+
 As = Callable[..., str]
 
 

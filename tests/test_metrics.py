@@ -349,6 +349,7 @@ def test_what_cannot_be_served_is_told_in_one_line(cli: Cli, serving: tuple[Any,
     assert cli("metrics", "--port", "70000").code == 2
 
 
+@pytest.mark.bare
 def test_metrics_without_tables_are_refused(database_url: str) -> None:
     assert Cli(database_url)("-o", "create=false", "metrics", "--once").code == 3
 
