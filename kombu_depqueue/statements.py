@@ -114,6 +114,12 @@ class Statements:
         )
 
     @statement
+    def names_of(self) -> Executable:
+        """One queue's channel and name."""
+        q = self.t.queue.c
+        return select(q.channel, q.name).where(q.id == bindparam("p_queue"))
+
+    @statement
     def add_queue(self) -> Executable:
         """Add a queue unless it is there."""
         names: dict[str, Any] = {"channel": bindparam("p_channel"), "name": bindparam("p_name")}

@@ -61,6 +61,11 @@ class Claimed(NamedTuple):
     envelope: bytes | None
     body: bytes
 
+    @property
+    def key(self) -> Key:
+        """Where it is, and the token of its lease."""
+        return Key(self.queue_id, self.rank, self.seq, self.token)
+
 
 class Lane(NamedTuple):
     """The jobs of one queue and priority behind an order number."""
