@@ -150,15 +150,15 @@ def test_an_earlier_time_is_no_way_round_the_clock(signing: JobQueue, engine: En
 
 EDGES: dict[str, Callable[[Any, UUID, UUID], Any]] = {
     "left out": lambda dep, job_id, first: delete(dep).where(dep.c.job_id == job_id, dep.c.dep_id == first),
-    "another": lambda dep, job_id, first: update(dep)
-    .where(dep.c.job_id == job_id, dep.c.dep_id == first)
-    .values(dep_id=uuid4()),
-    "another policy": lambda dep, job_id, first: update(dep)
-    .where(dep.c.job_id == job_id, dep.c.dep_id == first)
-    .values(policy=2),
-    "another order": lambda dep, job_id, first: update(dep)
-    .where(dep.c.job_id == job_id, dep.c.dep_id == first)
-    .values(ordinal=7),
+    "another": lambda dep, job_id, first: (
+        update(dep).where(dep.c.job_id == job_id, dep.c.dep_id == first).values(dep_id=uuid4())
+    ),
+    "another policy": lambda dep, job_id, first: (
+        update(dep).where(dep.c.job_id == job_id, dep.c.dep_id == first).values(policy=2)
+    ),
+    "another order": lambda dep, job_id, first: (
+        update(dep).where(dep.c.job_id == job_id, dep.c.dep_id == first).values(ordinal=7)
+    ),
     "one more": lambda dep, job_id, first: insert(dep).values(
         job_id=job_id, dep_id=uuid4(), ordinal=9, policy=30, met=True
     ),
@@ -213,7 +213,8 @@ def test_keys_are_rotated_by_their_ids(make_queue: MakeQueue, signing: JobQueue)
 def test_private_keys_sign_and_public_ones_verify(make_queue: MakeQueue) -> None:
     ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
     private = ed25519.Ed25519PrivateKey.generate()
-    texts = [base64.b64encode(k).decode() for k in (private.private_bytes_raw(), private.public_key().public_bytes_raw())]
+    pair = (private.private_bytes_raw(), private.public_key().public_bytes_raw())
+    texts = [base64.b64encode(key).decode() for key in pair]
     publisher = make_queue(signing_keys=f"e=ed25519:{texts[0]}")
     consumer = make_queue(signing_keys=f"e=ed25519-public:{texts[1]}")
     ids = [publisher.enqueue("t", n) for n in range(2)]
