@@ -217,7 +217,7 @@ class Records:
             envelope=envelope,
             rank=rank,
             max_attempts=most,
-            run_at=signed_run_at(None if envelope is None else bytes(envelope)),
+            run_at=signed_run_at(envelope),
             edges=edges,
             reopened=True,
             hold=bool(flags & Flag.HOLD),

@@ -155,12 +155,12 @@ def bare(envelope: bytes | None) -> bytes | None:
     return None if match[6] else b"{" + envelope[match.end() :]
 
 
-def signed_run_at(envelope: bytes | None) -> datetime | None:
-    """The `run_at` that stands in the signature, which may be a forged one."""
-    match = _MARK.match(envelope or b"")
+def signed_run_at(envelope: object) -> datetime | None:
+    """The `run_at` that stands in the signature of a stored envelope: perhaps a forged one, or no envelope at all."""
     try:
+        match = _MARK.match(bytes(envelope or b""))  # type: ignore[call-overload]
         return _EPOCH + timedelta(microseconds=int(match[3])) if match and match[3] else None
-    except (ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -46,7 +46,7 @@ class Key(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A job as the claim returns it."""
+    """A job as the claim returns it (with None for the body if that is too large to be fetched: the store ends it)."""
 
     queue_id: int
     rank: int
