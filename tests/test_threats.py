@@ -347,35 +347,7 @@ def test_t11_a_server_whose_certificate_cannot_be_checked_is_refused(database_ur
         queue.enqueue("t")
 
 
-# -- T14, T15: the database's own doors -----------------------------------------------------------
-
-
-@pytest.mark.only("postgresql")
-def test_t14_a_table_earlier_in_the_search_path_gets_nothing(database_url: str, place: Place, engine: Engine) -> None:
-    queue_tables = ("job", "wait", "queue", "done", "meta", "consumer")
-    trap = f"{place.schema}_trap"
-    url = make_url(database_url).update_query_dict({"options": f"-c search_path={trap},{place.schema}"})
-    create_tables(database_url)
-    with engine.begin() as connection:
-        connection.execute(text(f"CREATE SCHEMA {trap}"))
-        for name in queue_tables:
-            connection.execute(text(f"CREATE TABLE {trap}.{name} (LIKE {place.schema}.{name} INCLUDING ALL)"))
-        connection.execute(
-            text(f"CREATE FUNCTION {trap}.pg_notify(text, text) RETURNS void LANGUAGE sql AS 'SELECT 1/0'")
-        )
-    try:
-        with JobQueue(url) as queue:
-            first = queue.enqueue("t", 1)
-            queue.enqueue("t", 2, delay=3600)
-            dependent = queue.enqueue("t", 3, depends_on=[first])
-            queue.reserve(30, queues=["t"]).ack("result")
-            assert queue.reserve(30, queues=["t"]).job_id == dependent
-        with engine.connect() as connection:
-            for name in queue_tables:
-                assert connection.execute(text(f"SELECT count(*) FROM {trap}.{name}")).scalar_one() == 0, name
-    finally:
-        with engine.begin() as connection:
-            connection.execute(text(f"DROP SCHEMA {trap} CASCADE"))
+# -- T15: the database's own doors -----------------------------------------------------------
 
 
 @pytest.mark.only("postgresql")
