@@ -164,7 +164,7 @@ class Store(Leases):
             claimed = self._ack_and_claim(acks, wanted)
         else:
             claimed = self.database.write(claim, begin=False, durable=False)
-        while any(c.expired or _is_unfit(c) for c in claimed):
+        while any(c.expired or c.is_unfit for c in claimed):
             found = self._without_unfit(self._without_expired(claimed))
             if found:
                 return found
@@ -180,47 +180,6 @@ class Store(Leases):
         started = time.perf_counter()
         yield
         self.claim_seconds = time.perf_counter() - started
-
-    def _without_expired(self, claimed: Sequence[Claimed]) -> list[Claimed]:
-        """End those that had expired when they were claimed, as if they had not been; returns the others."""
-        keys = [c.key for c in claimed if c.expired]
-        if not keys:
-            return list(claimed)
-
-        def work(tx: Tx) -> Released:
-            jobs = [StoredJob(*row) for key in keys for row in tx.all(self.sql.take_held, **key.held)]
-            jobs = [job._replace(attempt=job.attempt - 1, claimed_at=None) for job in jobs]
-            return self._bury(tx, jobs, self.expired)
-
-        released = self.database.write(work)
-        self.release_pending(released)
-        self.made_ready(released.queues)
-        return [c for c in claimed if not c.expired]
-
-    def _without_unfit(self, claimed: Sequence[Claimed]) -> list[Claimed]:
-        """End those whose payload is too large to be fetched, and keep it where it is; returns the others."""
-        keys = [c.key for c in claimed if _is_unfit(c)]
-        if not keys:
-            return list(claimed)
-        why = f"its payload is larger than max_body_bytes = {self.database.settings.max_body_bytes:,}, or no bytes"
-        ending = self.dead(why, "rejected")._replace(letter=None)
-
-        def work(tx: Tx) -> Released:
-            jobs = []
-            for key in keys:
-                for row in tx.all(self.sql.held_facts, **key.held):
-                    job = StoredJob(*row)._replace(body=b"")
-                    self.dialect.record_end(tx, [job], ending)
-                    tx.run(self.sql.drop_ended_body, ids=[job.job_id] if job.job_id else [])
-                    tx.run(self.sql.keep_payload, **key.held)
-                    tx.run(self.sql.drop_held, **key.held)
-                    jobs.append(job)
-            return self._tell(tx, jobs)
-
-        released = self.database.write(work)
-        self.release_pending(released)
-        self.made_ready(released.queues)
-        return [c for c in claimed if not _is_unfit(c)]
 
     def _ack_and_claim(self, acks: Acks, wanted: Wanted) -> list[Claimed]:
         keys, ending = [key for key, _ in acks.held], self.success(None)
@@ -449,8 +408,3 @@ class Store(Leases):
             if self.state_of(job_id).is_finished:
                 return False
         raise NotExist(job_id)
-
-
-def _is_unfit(claimed: Claimed) -> bool:
-    body: bytes | None = claimed.body
-    return body is None

@@ -62,6 +62,12 @@ class Claimed(NamedTuple):
     body: bytes
 
     @property
+    def is_unfit(self) -> bool:
+        """Whether it is too large to have been fetched, or no bytes at all."""
+        body: bytes | None = self.body
+        return body is None
+
+    @property
     def key(self) -> Key:
         """Where it is, and the token of its lease."""
         return Key(self.queue_id, self.rank, self.seq, self.token)
