@@ -78,7 +78,7 @@ class MessageQueue(JobQueue):
         return self._store.queue_ids([("", name) for name in names])
 
     def claim(self, queues: Sequence[int], limit: int) -> list[Claimed]:
-        """Lease up to `limit` ready messages."""
+        """Lease up to `limit` ready messages, to be given to `genuine` before anything else."""
         self._check()
         return self._cursors.claim(list(queues), limit)
 

@@ -24,6 +24,7 @@ __all__ = [
     "Prepared",
     "after",
     "among",
+    "bytes_within",
     "insert_or_replace",
     "insert_unless_there",
     "later",
@@ -182,6 +183,17 @@ class among(ColumnElement[bool]):
         self.values: BindParameter[Any] = bindparam(name, type_=ListType(item))
 
 
+class bytes_within(ColumnElement[bool]):
+    """Whether a column holds at most so many bytes, or NULL; not if it is text, which SQLite lets into any column."""
+
+    type = Boolean()
+    inherit_cache = True
+    _is_implicitly_boolean = True
+
+    def __init__(self, operand: ColumnElement[Any], most: int) -> None:
+        self.operand, self.most = operand, most
+
+
 @compiles(now, "postgresql")
 def _(element: now, compiler: Any, **kw: Any) -> str:
     # Not clock_timestamp(): volatile, so no index could be used with it.
@@ -207,6 +219,19 @@ def _(element: later, compiler: Any, **kw: Any) -> str:
 @compiles(among, "postgresql")
 def _(element: among, compiler: Any, **kw: Any) -> str:
     return f"{compiler.process(element.operand, **kw)} = ANY ({compiler.process(element.values, **kw)})"
+
+
+@compiles(bytes_within, "postgresql")
+@compiles(bytes_within, "mysql")
+def _(element: bytes_within, compiler: Any, **kw: Any) -> str:
+    return f"coalesce(octet_length({compiler.process(element.operand, **kw)}) <= {element.most}, true)"
+
+
+@compiles(bytes_within, "sqlite")
+def _(element: bytes_within, compiler: Any, **kw: Any) -> str:
+    operand = compiler.process(element.operand, **kw)
+    # Not IS NULL: in the RETURNING of an UPDATE SQLite 3.40 may take it for false.
+    return f"(typeof({operand}) = 'null' OR typeof({operand}) = 'blob' AND length({operand}) <= {element.most})"
 
 
 # julianday has a resolution of about a millisecond here; unixepoch('subsec') would need SQLite 3.42.

@@ -112,6 +112,7 @@ class Dialect(Steps):
         self.settings = settings
         self.tables = tables(self.name, settings.schema, settings.table_prefix)
         self.sql = self.statements(self.tables, self.compiler_dialect())
+        self.sql.largest = settings.max_body_bytes
         try:
             self.engine = self.make_engine(engine if isinstance(engine, Engine) else None)
         except ModuleNotFoundError as error:
