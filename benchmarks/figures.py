@@ -16,7 +16,7 @@ while others disturb, and the calmest are taken.)
 
 PostgreSQL is the server of the tests (`DEPQUEUE_TEST_POSTGRESQL`, see
 `kombu_depqueue.testing.servers`), or a private one if that one is not durable or runs
-without autovacuum. Everything lives in schemas and files made for it and removed afterwards.
+without autovacuum; MariaDB is the one of the tests. Everything lives in schemas, tables and files made for it and removed afterwards.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from contextlib import ExitStack
 import figures_backlog
 import figures_celery
 import figures_growth
+import figures_mariadb
 import figures_results
 import figures_running
 import figures_throughput
@@ -44,8 +45,10 @@ FIGURES: dict[str, Callable[[Scene], Iterator[Row]]] = {
     "throughput": figures_throughput.throughput,
     "ack": figures_backlog.ack_without_statistics,
     "backlog": figures_backlog.backlog,
+    "looking": figures_backlog.looking,
     "leased": figures_backlog.leased_ahead,
     "snapshot": figures_backlog.old_snapshot,
+    "mariadb": figures_mariadb.mariadb,
     "growth": figures_growth.growth,
     "latency": figures_running.latency,
     "fan-in": figures_running.fan_in,

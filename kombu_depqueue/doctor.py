@@ -16,6 +16,7 @@ from kombu_depqueue.schema import SCHEMA_VERSION
 from kombu_depqueue.settings import shown_url
 from kombu_depqueue.statements import COUNT_LIMIT
 from kombu_depqueue.store import Store
+from kombu_depqueue.versions import Facts
 
 __all__ = ["Doctor", "Report"]
 
@@ -54,10 +55,13 @@ class Doctor:
     def examine(self) -> Report:
         """Examine. Raises SchemaError if there are no tables, StorageError."""
         server = self._database.read(self._inspection.version)
-        found = [*self._version(server), *self._schema(), *self._database.read(self._skew)]
+        facts = self._database.schema_facts()
+        if facts is None:
+            raise self._database.no_schema()
+        found = [*self._version(server), *_schema(facts), *self._database.read(self._skew)]
         found += self._database.read(lambda tx: list(self._inspection.findings(tx)))
         with self._database.calling:
-            drifted = list(drift(self._store.dialect, self._database.works_as))
+            drifted = list(drift(self._store.dialect, facts.version))
         found += drifted
         try:
             found += self._work()
@@ -68,22 +72,6 @@ class Doctor:
         driver = f"{dbapi.driver} {getattr(dbapi.dbapi, '__version__', '')}".strip()
         found.sort(key=lambda one: one.severity.rank)
         return Report(shown_url(self._database.settings.url), server, driver, __version__, found)
-
-    def _schema(self) -> Iterator[Finding]:
-        facts = self._database.schema_facts()
-        if facts is None:
-            return
-        what = f"the tables have schema version {facts.version}, this library's is {SCHEMA_VERSION}"
-        if facts.migrating is not None:
-            begun = f"a migration between versions {facts.migrating - 1} and {facts.migrating} was begun and not ended"
-            means = "It is under way, or was cut off; all works meanwhile."
-            yield Finding("half-migrated", Severity.WARNING, begun, means, "Run `depqueue migrate` again.")
-        elif facts.version < SCHEMA_VERSION:
-            means = "All works; the next release will not work with them."
-            yield Finding("old-schema", Severity.NOTE, what, means, "Run `depqueue migrate` when all code is new.")
-        elif facts.version > SCHEMA_VERSION:
-            means = "All works; the release after that will not bear this code."
-            yield Finding("old-library", Severity.NOTE, what, means, "Upgrade kombu-depqueue.")
 
     def _version(self, server: str) -> Iterator[Finding]:
         least = self._inspection.too_old(server)
@@ -154,3 +142,24 @@ class Doctor:
                 "Consumers prune up to 10,000 a second while there are any: these were too many, or nobody consumes.",
                 "Prune them: depqueue prune.",
             )
+
+
+def _schema(facts: Facts) -> Iterator[Finding]:
+    if facts.migrating is not None:
+        yield Finding(
+            "half-migrated",
+            Severity.WARNING,
+            f"a migration to schema version {facts.migrating} is under way, or was cut off",
+            "Both versions of the library work meanwhile.",
+            "If none is running: `depqueue migrate` goes on with it.",
+        )
+    elif facts.version != SCHEMA_VERSION:
+        yield Finding(
+            "schema-version",
+            Severity.NOTE,
+            f"the tables have schema version {facts.version}, this library {SCHEMA_VERSION}",
+            "They work together; what only the newer one has is not used.",
+            "`depqueue migrate`, when all libraries are new."
+            if facts.version < SCHEMA_VERSION
+            else "Upgrade the library.",
+        )

@@ -20,6 +20,8 @@ from kombu_depqueue.settings import parse
 from kombu_depqueue.testing.fixtures import Database, Place
 from kombu_depqueue.testing.helpers import drain
 
+pytestmark = pytest.mark.bare  # tables are changed here
+
 As = Callable[..., str]
 
 
@@ -357,3 +359,17 @@ def test_two_queues_in_one_database_do_not_meet(database: Database, place: Place
     finally:
         if database.name == "postgresql" and database.admin is not None:
             execute(database.admin, f"DROP SCHEMA IF EXISTS {place.schema}_x CASCADE")
+
+
+def test_limits_are_an_operators_to_set_and_hold_for_a_publisher(as_role: As, queue: JobQueue) -> None:
+    queue.enqueue("t")
+    with JobQueue(as_role("operator")) as operator:
+        operator.limit("t", max_length=2)
+        assert operator.figures().queues[0].ready == 1
+        assert "privileges" in {one.code for one in operator.examine().findings}  # it declares no exchange
+    with JobQueue(as_role("publisher")) as publisher:
+        publisher.enqueue("t")
+        with pytest.raises(QueueFull):
+            publisher.enqueue("t")
+        with pytest.raises(StorageError):
+            publisher.limit("t")

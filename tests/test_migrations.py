@@ -22,6 +22,8 @@ from kombu_depqueue.testing.fixtures import MakeQueue, Place, RunProcess
 from kombu_depqueue.testing.helpers import drain, in_threads, wait_until
 from kombu_depqueue.versions import Facts, facts_of, refusal
 
+pytestmark = pytest.mark.bare  # tables are changed here
+
 
 @pytest.fixture
 def migrator(database_url: str, queue: JobQueue) -> Iterator[Migrator]:

@@ -73,7 +73,7 @@ class PostgreSQL(Dialect):
     """A schema in a PostgreSQL database, 14 or newer."""
 
     name: ClassVar[str] = "postgresql"
-    drivers: ClassVar[tuple[str, ...]] = ("psycopg", "psycopg_async")
+    drivers: tuple[str, ...] = ("psycopg", "psycopg_async")
     steps_are_statements: ClassVar[bool] = True
     rows_in_one: ClassVar[int] = 1000
     pipelines: ClassVar[bool] = True

@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from kombu_depqueue.changes import AddColumn, AddIndex, Change
+from kombu_depqueue.changes import Change
 from kombu_depqueue.migrations import v2
 from kombu_depqueue.schema import Tables
 
-__all__ = ["MIGRATIONS", "Migration", "still_to_come"]
+__all__ = ["MIGRATIONS", "Migration"]
 
 
 class Migration(NamedTuple):
@@ -34,11 +34,3 @@ class Migration(NamedTuple):
 
 
 MIGRATIONS = (Migration(2, v2.TITLE, v2.upgrade, v2.downgrade),)
-
-
-def still_to_come(version: int, t: Tables) -> set[object]:
-    """The columns and indexes that tables of this version do not have yet."""
-    changes = [change for m in MIGRATIONS if m.version > version for change in m.upgrade(t)]
-    return {c.column for c in changes if isinstance(c, AddColumn)} | {
-        c.index for c in changes if isinstance(c, AddIndex)
-    }
