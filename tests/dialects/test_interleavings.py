@@ -20,7 +20,7 @@ import pymysql
 import pytest
 from sqlalchemy import text
 
-from kombu_depqueue import Canceled, Empty, JobMessage, JobQueue, JobState, LeaseLost, NotExist, inserting
+from kombu_depqueue import Canceled, Empty, JobMessage, JobQueue, JobState, LeaseLost, NotExist, inserting, limits
 from kombu_depqueue.dialects.lean import LeanCursor
 from kombu_depqueue.testing.fixtures import MakeQueue
 
@@ -181,6 +181,7 @@ def sessions(make_queue: MakeQueue, database: Any, monkeypatch: pytest.MonkeyPat
     """Three JobQueues on one database, whose transactions are sent statement by statement."""
     if database.name == "sqlite":
         pytest.skip("SQLite lets one transaction write at a time: nothing interleaves")
+    monkeypatch.setattr(limits, "FRESH", 1e9)  # an enqueue takes as many statements in each schedule
     queues = [make_queue(prepared_statements=False, lease=600.0, notify=False) for _ in range(3)]
     for queue in queues:
         for name in ("x", "d"):
