@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from statistics import median
+from uuid import UUID
 
 import programs
 from measure import Row, percentile, ratios, spread, timed
@@ -18,36 +19,53 @@ BATCH = 100
 
 
 def latency(scene: Scene) -> Iterator[Row]:
-    """From the call of enqueue to the start of the handler in an idle worker process; one job each 50 ms."""
-    jobs = scene.pick(600, 100)
-    for database in scene.databases:
+    """From the call of enqueue to the start of the handler in a worker process: idle, and at half load.
+
+    Half load: half as many a second as one process enqueues while the worker works.
+    """
+    jobs = scene.pick(400, 100, 12)
+    for database in scene.few(scene.databases):
         with scene.site(database) as site, ExitStack() as running:
             worker = _start(running, programs.work_and_note, site.url)
             time.sleep(1.0)
-            for _ in range(jobs):
-                site.queue.enqueue("default", time.monotonic())
-                time.sleep(0.05)
-            time.sleep(1.5)
-            worker.tell()
-            moments = worker.heard(30)
-        taken = [started - sent for sent, started in moments][10:]
-        assert len(moments) == jobs
-        parts = [taken[i::5] for i in range(5)]
-        for share, most in ((0.5, 0.005), (0.99, 0.025)):
-            value = spread([percentile(part, share) for part in parts] if share == 0.5 else [percentile(taken, share)])
-            yield Row(
-                f"enqueue to handler, idle worker, p{share * 100:.0f}",
-                database,
-                value,
-                "ms",
-                most=most,
-                beside=f"{len(taken)} jobs, longest {max(taken) * 1000:.1f} ms",
-            )
+            _enqueue(site, jobs, 0.05)
+            full = timed(lambda: _enqueue(site, jobs, 0.0))
+            time.sleep(0.5)
+            _enqueue(site, jobs, 2 * full / jobs)
+            moments = _noted(worker, 3 * jobs)
+        taken = [started - sent for sent, started in moments]
+        for load, part in (("idle", taken[jobs // 20 : jobs]), ("half load", taken[2 * jobs + jobs // 20 :])):
+            for share in (0.5, 0.95, 0.99):
+                most = {0.5: 0.003, 0.99: 0.010}.get(share) if load == "idle" else None
+                value = spread([percentile(part, share)])
+                longest = f"longest {max(part) * 1000:.1f} ms"
+                yield Row(
+                    f"enqueue to handler, {load}, p{share * 100:.0f}", database, value, "ms", most=most, beside=longest
+                )
+
+
+def _enqueue(site: Site, jobs: int, pause: float) -> None:
+    due = time.monotonic()
+    for _ in range(jobs):
+        due += pause
+        time.sleep(max(0.0, due - time.monotonic()))
+        site.queue.enqueue("default", time.monotonic())
+
+
+def _noted(worker: ChildProcess, count: int) -> list[tuple[float, float]]:
+    """What the worker noted, when it has run so many jobs."""
+    until, found = time.monotonic() + 60, []
+    while len(found) < count:
+        assert time.monotonic() < until, f"{len(found)} of {count} jobs ran"
+        time.sleep(0.2)
+        worker.tell()
+        found += worker.heard(30)
+    return found
 
 
 def fan_in(scene: Scene) -> Iterator[Row]:
     """One job depends on 10,000: enqueue it, finish the last of them, see it ready."""
-    count, rounds = scene.pick(10_000, 2_000), scene.pick(3, 1)
+    count, rounds = scene.pick(10_000, 2_000, 200), scene.pick(3, 1, 1)
     for database in scene.databases:
         enqueue, drain, finish, released = [], [], [], []
         for _ in range(rounds):
@@ -71,7 +89,7 @@ def fan_in(scene: Scene) -> Iterator[Row]:
 
 def fan_out(scene: Scene) -> Iterator[Row]:
     """10,000 jobs depend on one: enqueue them, finish the one, see them all ready."""
-    count, rounds = scene.pick(10_000, 2_000), scene.pick(3, 1)
+    count, rounds = scene.pick(10_000, 2_000, 200), scene.pick(3, 1, 1)
     for database in scene.databases:
         enqueue, finish, released = [], [], []
         for _ in range(rounds):
@@ -99,7 +117,7 @@ def _await_ready(queue: JobQueue, count: int) -> None:
 
 def gating(scene: Scene) -> Iterator[Row]:
     """What jobs without dependents pay for dependencies: draining beside many edges, beside none."""
-    rows, jobs, rounds = scene.pick(200_000, 50_000), scene.pick(5_000, 1_000), scene.pick(9, 5)
+    rows, jobs, rounds = scene.pick(200_000, 50_000, 300), scene.pick(5_000, 1_000, 100), scene.pick(7, 5, 1)
     for database in scene.databases:
         with ExitStack() as stack:
             none, many = (stack.enter_context(scene.site(database)) for _ in range(2))
@@ -128,38 +146,81 @@ def _drain(site: Site, jobs: int, size: int) -> Callable[[], float]:
     return run
 
 
-def fairness(scene: Scene) -> Iterator[Row]:
-    """8 processes enqueue, reserve and ack on one SQLite file: the slowest against the fastest."""
-    seconds = scene.pick(15, 5)
-    if "sqlite" not in scene.databases:
-        return
-    for size in (1, 10):
-        with scene.site("sqlite") as site, ExitStack() as running:
-            children = [_start(running, programs.compete, site.url, float(seconds), size) for _ in range(8)]
-            start = time.monotonic() + 0.5
-            for child in children:
-                child.tell(start)
-            said = [c.heard(seconds + 60) for c in children]
-            for child in children:
-                child.wait()
-        done = [count for count, _ in said]
-        beside = (
-            f"{sum(done) / seconds:,.0f} jobs/s in all, {min(done):,} to {max(done):,} a process, "
-            f"longest turn {max(t for _, t in said) * 1000:.0f} ms"
-        )
-        yield Row(
-            f"8 processes on one file, by {size}: slowest / fastest",
-            "sqlite",
-            spread([min(done) / max(done)]),
-            least=1 / 3,
-            beside=beside,
-        )
+def chain(scene: Scene) -> Iterator[Row]:
+    """A chain in which each job depends on the one before, run one by one, against as many free ones."""
+    length = scene.pick(300, 100, 5)
+    for database in scene.databases:
+        with scene.site(database) as site:
+
+            def run(depends: bool, site: Site = site) -> float:
+                before: UUID | None = None
+                jobs = []
+                for n in range(length):
+                    jobs.append(JobMessage.new("default", n, depends_on=[before] if before and depends else ()))
+                    before = jobs[-1].job_id
+                site.queue.enqueue_many(jobs)
+                return timed(lambda: site.drain_singly(length))
+
+            ways = {"free": lambda: run(False), "chained": lambda: run(True)}
+            found, busy = scene.others.alternate(scene.pick(7, 5, 1), ways, patience=2.0)
+            beside = f"{median(found['chained']) / length * 1e6:.0f} us a job"
+            ratio = ratios(found["chained"], found["free"])
+            yield Row(f"chain of {length} / as many free jobs", database, ratio, beside=beside, busy=busy)
+
+
+def processes(scene: Scene) -> Iterator[Row]:
+    """Processes that enqueue, reserve and ack on one database: all together, and the slowest against the fastest."""
+    seconds = scene.pick(6, 3, 1)
+    for database in scene.few(scene.databases):
+        for size, count in [(1, n) for n in (1, 2, 4, 8)[: scene.pick(4, 4, 1)]] + [(10, scene.pick(8, 8, 2))]:
+            with scene.site(database) as site, ExitStack() as running:
+                children = [_start(running, programs.compete, site.url, float(seconds), size) for _ in range(count)]
+                start = time.monotonic() + 0.5
+                for child in children:
+                    child.tell(start)
+                said = [c.heard(seconds + 60) for c in children]
+                for child in children:
+                    child.wait()
+            done = [number for number, _ in said]
+            beside = f"longest turn {max(t for _, t in said) * 1000:.0f} ms"
+            what = f"{count} processes, by {size}" if count > 1 else f"1 process, by {size}"
+            together = f"enqueue, reserve and ack by {size}, by so many processes"
+            yield Row(together, database, spread([sum(done) / seconds]), "/s", beside=beside, at=float(count))
+            if count > 1:
+                least = 1 / 3 if database == "sqlite" and count == 8 else None
+                yield Row(f"{what}: slowest / fastest", database, spread([min(done) / max(done)]), least=least)
+
+
+def wakeups(scene: Scene) -> Iterator[Row]:
+    """16 publishers while 4 consumers of other queues are idle, against publishers with wake-ups turned off."""
+    seconds, threads = scene.pick(4, 3, 1), 4
+    consumers = scene.pick(4, 4, 1)
+    for database in scene.few(scene.databases):
+        with scene.site(database) as site, ExitStack() as running:
+            for number in range(consumers):
+                _start(running, programs.wait_idly, site.url, f"idle-{number}")
+            publishers = {
+                notify: [_start(running, programs.publish, site.url, threads, notify) for _ in range(consumers)]
+                for notify in (True, False)
+            }
+
+            def rate(notify: bool, publishers: dict[bool, list[ChildProcess]] = publishers) -> float:
+                for child in publishers[notify]:
+                    child.tell(float(seconds))
+                return sum(float(child.heard(seconds + 60)) for child in publishers[notify]) / seconds
+
+            ways = {"without": lambda: rate(False), "with": lambda: rate(True)}
+            found, busy = scene.others.alternate(scene.pick(3, 2, 1), ways, patience=2.0)
+        beside = f"{median(found['with']):,.0f} jobs/s"
+        ratio = ratios(found["with"], found["without"])
+        what = f"{threads * consumers} publishers, wake-ups / none"
+        yield Row(what, database, ratio, least=0.85, beside=beside, busy=busy)
 
 
 def memory(scene: Scene) -> Iterator[Row]:
     """Growth of a producer of a million jobs, and of a consumer with a million waiting, after the first tenth."""
-    produced, waiting = scene.pick(1_000_000, 100_000), scene.pick(1_000_000, 200_000)
-    for database in scene.databases:
+    produced, waiting = scene.pick(300_000, 100_000, 1_000, 1_000_000), scene.pick(300_000, 200_000, 2_000, 1_000_000)
+    for database in scene.few(scene.databases):
         with scene.site(database) as site, ExitStack() as running:
             marks, seconds = _start(running, programs.produce, site.url, produced, ready=False).heard(1800)
             yield _growth(f"producer of {produced:,} jobs: growth of its memory", database, marks, produced / seconds)
