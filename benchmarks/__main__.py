@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("\ninterrupted: what was measured until now is kept", file=sys.stderr)
     result.end()
     if result.rows:
-        report.write(result, given.output, given.readme)
+        report.write(result, given.output, given.into)
         print(report.markdown(result))
         print(f"written to {given.output}/", file=sys.stderr)
     for name, why in result.failed.items():
@@ -74,7 +74,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--databases", default="postgresql,sqlite", help="with a comma between (default: %(default)s)")
     parser.add_argument("--patience", type=float, default=15.0, help="seconds to wait for a quiet machine")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for the results (default: %(default)s)")
-    parser.add_argument("--readme", type=Path, help="a file to put the short table into, between its marks")
+    parser.add_argument("--into", type=Path, action="append", default=[], help="a page whose short table is replaced")
     parser.add_argument("--render", action="store_true", help="write tables and plots anew from results.json")
     parser.set_defaults(size="usual")
     given = parser.parse_args(arguments)
@@ -83,8 +83,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     unknown += [d for d in given.databases if d not in ("postgresql", "sqlite")]
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)} (groups: {', '.join(GROUPS)})")
-    if given.readme is not None and not report.has_marks(given.readme):
-        parser.error(f"{given.readme} has no line {report.MARKS[0]}")
+    for page in given.into:
+        if not report.has_marks(page):
+            parser.error(f"{page} has no lines {' and '.join(report.MARKS)}")
     return given
 
 
@@ -94,7 +95,7 @@ def _render(given: argparse.Namespace) -> int:
     except (OSError, ValueError, TypeError, KeyError) as error:
         print(f"no results to render in {given.output}: {error}", file=sys.stderr)
         return 2
-    report.write(result, given.output, given.readme)
+    report.write(result, given.output, given.into)
     print(f"written to {given.output}/", file=sys.stderr)
     return 0
 

@@ -16,7 +16,9 @@ OURS, OTHERS, FLOOR = "#1f77b4", "#9aa5b1", "#d9dee4"
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[str]:
-    """Draw what the rows allow, as SVG files; returns their names."""
+    """Draw what the rows allow, as SVG files, in place of those of an earlier run; returns their names."""
+    for name in PLOTS:
+        (folder / name).unlink(missing_ok=True)
     if find_spec("matplotlib") is None:
         print("no plots: matplotlib is not installed (pip install --group bench)", file=sys.stderr)
         return []
@@ -33,31 +35,34 @@ def _save(figure: Any, file: Path) -> bool:
     return True
 
 
-def _bars(rows: Sequence[Row], file: Path, panels: dict[str, str], label: str, log: bool = False) -> bool:
-    """Horizontal bars, a panel for each figure, with the lowest and highest as whiskers."""
+def _bars(rows: Sequence[Row], file: Path, panels: dict[str, str], label: str, *, log: bool = False) -> bool:
+    """Horizontal bars, a panel for each figure, with the lowest and highest as whiskers; points where it is `log`."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     found = {what: [r for r in rows if r.what == what and not r.against] for what in panels}
     found = {what: part for what, part in found.items() if part}
     if not found:
         return False
-    tallest = max(map(len, found.values()))
-    figure = Figure(figsize=(4.6 * len(found), 0.9 + 0.32 * tallest))
+    figure = Figure(figsize=(4.6 * len(found), 0.9 + 0.32 * max(map(len, found.values()))))
     for place, (what, part) in enumerate(found.items(), 1):
         axes = figure.add_subplot(1, len(found), place)
         scale = 1000 if part[0].unit == "ms" else 1
-        values = [r.value.median * scale for r in part]
-        reach = [
-            [(r.value.median - r.value.low) * scale for r in part],
-            [(r.value.high - r.value.median) * scale for r in part],
-        ]
-        colours = [OURS if r.who.startswith("depqueue") else FLOOR if "floor" in r.who else OTHERS for r in part]
-        axes.barh([r.who for r in part], values, xerr=reach, color=colours, error_kw={"lw": 0.8, "ecolor": "#555"})
+        for row in part:
+            value, low, high = (v * scale for v in (row.value.median, row.value.low, row.value.high))
+            colour = OURS if row.who.startswith("depqueue") else FLOOR if "floor" in row.who else OTHERS
+            whisker = {"xerr": [[value - low], [high - value]]}
+            if log:  # a bar has no foot there
+                axes.errorbar([value], [row.who], **whisker, fmt="o", color=colour, lw=1)
+            else:
+                axes.barh([row.who], [value], **whisker, color=colour, error_kw={"lw": 0.8, "ecolor": "#555"})
+        if log:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.grid(axis="x", color="#eee")
         axes.invert_yaxis()
         axes.set_title(panels[what], fontsize=9)
         axes.set_xlabel(label)
-        if log:
-            axes.set_xscale("log")
         axes.spines[["top", "right"]].set_visible(False)
     return _save(figure, file)
 
@@ -112,17 +117,23 @@ PLOTS: dict[str, Callable[[Sequence[Row], Path], bool]] = {
     "native.svg": lambda rows, file: _bars(
         rows,
         file,
-        {"enqueue one by one": "enqueue one by one", "reserve + ack by 100": "reserve + ack, by 100"},
-        "jobs/s, logarithmic",
-        log=True,
+        {"reserve + ack one by one": "reserve + ack, one by one", "reserve + ack by 100": "reserve + ack, by 100"},
+        "jobs/s",
+    ),
+    "enqueue.svg": lambda rows, file: _bars(
+        rows, file, {"enqueue one by one": "enqueue, one by one", "enqueue by 100": "enqueue, by 100"}, "jobs/s"
     ),
     "backlog.svg": lambda rows, file: _lines(
-        rows, file, "claim + ack of 10 beside ready rows", "ready rows", "ms", log=True
+        rows, file, "claim + ack of 10 beside so many ready rows", "ready rows", "ms", log=True
     ),
     "snapshot.svg": lambda rows, file: _lines(
-        rows, file, "claim + ack of 10 under an old snapshot", "minutes of the open snapshot", "ms"
+        rows, file, "claim + ack of 10, an old snapshot open for so many minutes", "minutes of the open snapshot", "ms"
     ),
     "snapshot-rate.svg": lambda rows, file: _lines(
-        rows, file, "done under an old snapshot", "minutes of the open snapshot", "jobs/s of 3,000 offered"
+        rows,
+        file,
+        "done, an old snapshot open for so many minutes",
+        "minutes of the open snapshot",
+        "jobs/s of 3,000 offered",
     ),
 }

@@ -19,7 +19,7 @@ from measure import CALM, Row, Spread, listed, number, table
 
 __all__ = ["MARKS", "Report", "has_marks", "markdown", "short", "write"]
 
-MARKS = ("<!-- figures: written by python -m benchmarks --readme -->", "<!-- end of figures -->")
+MARKS = ("<!-- figures: written by python -m benchmarks --into -->", "<!-- end of figures -->")
 
 
 @dataclass
@@ -69,20 +69,23 @@ def _load() -> str:
     return " ".join(f"{value:.2f}" for value in os.getloadavg())
 
 
-def write(report: Report, folder: Path, readme: Path | None = None) -> None:
-    """Write all of it, and the short table into the README."""
+def write(report: Report, folder: Path, pages: Sequence[Path] = ()) -> None:
+    """Write all of it, and the chief figures into some pages, between their marks."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(asdict(report), indent=1) + "\n")
     drawn = plots.draw(report.rows, folder)
     (folder / "results.md").write_text(markdown(report, drawn))
-    if readme is not None:
-        before, _, rest = readme.read_text().partition(MARKS[0])
-        readme.write_text(f"{before}{MARKS[0]}\n\n{short(report)}\n\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+    for page in pages:
+        there = os.path.relpath(folder, page.parent)
+        seen = "\n".join(f"![{Path(name).stem}]({there}/{name})" for name in drawn if name in SHOWN)
+        text = f"{short(report)}\n\n{seen}\n\nAll figures of that run: [results]({there}/results.md)."
+        before, _, rest = page.read_text().partition(MARKS[0])
+        page.write_text(f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
 
 
-def has_marks(readme: Path) -> bool:
-    """Whether the short table has a place in a file."""
-    return readme.is_file() and all(mark in readme.read_text() for mark in MARKS)
+def has_marks(page: Path) -> bool:
+    """Whether the chief figures have a place in a page."""
+    return page.is_file() and all(mark in page.read_text() for mark in MARKS)
 
 
 def markdown(report: Report, drawn: Sequence[str] = ()) -> str:
@@ -130,10 +133,15 @@ def _tables(rows: Sequence[Row]) -> Iterator[str]:
     contest = [r for r in rest if r.what in shared]
     if contest:
         yield _pivot(contest, "contender", lambda r: r.who, lambda r: f"{r.what}, {r.unit}")
-    if against:
-        yield _pivot(against, "times", lambda r: f"{r.what}: {r.who}", lambda r: r.against)
+    for who in dict.fromkeys(r.who for r in against):
+        yield _pivot([r for r in against if r.who == who], f"{who}, times", lambda r: r.what, lambda r: r.against)
     if along:
-        yield _pivot(along, "", lambda r: f"{r.what}: {r.who}, {r.unit}", lambda r: f"{r.at:,.4g}")
+        yield _pivot(
+            along,
+            "",
+            lambda r: f"{r.what}: {r.who}, {r.unit}",
+            lambda r: f"{r.at:,.0f}" if r.at % 1 == 0 else f"{r.at:.2f}",
+        )
     if others := [r for r in rest if r.what not in shared]:
         yield listed(others)
 
@@ -155,11 +163,13 @@ SHORT = {
     "`apply_async` per second, one process": ("apply_async", "/s"),
     "from `apply_async` to the task, idle, median": ("latency, idle, p50", "ms"),
 }
+SHOWN = ("throughput.svg", "latency.svg", "snapshot.svg")
+"""The plots on other pages."""
 BESIDE = (OURS["postgresql"], OURS["sqlite"], "RabbitMQ", "RabbitMQ, confirms", "Redis, everysec", "sqla on PostgreSQL")
 
 
 def short(report: Report) -> str:
-    """The chief figures, for the README."""
+    """The chief figures, for other pages."""
     found = {(r.what, r.who): r for r in report.rows if not r.against}
     whom = [w for w in BESIDE if any((what, w) in found for what, _ in SHORT.values())]
     lines = []

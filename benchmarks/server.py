@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from peers.base import Missing
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
@@ -158,8 +159,13 @@ def empty(database: str, server: str | None = None) -> Iterator[str]:
         return
     assert server is not None
     name = f"b_{secrets.token_hex(8)}"
+    from psycopg.errors import InsufficientPrivilege
+
     with admin(server) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        try:
+            connection.execute(f"CREATE DATABASE {name}")
+        except InsufficientPrivilege:
+            raise Missing("the user of the PostgreSQL server may not create databases") from None
     try:
         yield make_url(server).set(database=name).render_as_string(hide_password=False)
     finally:

@@ -81,7 +81,7 @@ def test_the_command_lists_its_groups() -> None:
     assert set(QUICK) <= set(GROUPS)
 
 
-@pytest.mark.parametrize("wrong", [["no-such-group"], ["--databases", "oracle"], ["--readme", "no-such-file"]])
+@pytest.mark.parametrize("wrong", [["no-such-group"], ["--databases", "oracle"], ["--into", "no-such-file"]])
 def test_the_command_refuses_what_it_does_not_know(wrong: list[str]) -> None:
     done = benchmarks(*wrong)
     assert done.returncode == 2
@@ -92,16 +92,45 @@ def test_the_command_refuses_what_it_does_not_know(wrong: list[str]) -> None:
 def test_the_command_measures_and_reports(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
-    done = benchmarks("--smoke", "--databases", "sqlite", "--output", tmp_path, "--readme", readme, "reserve")
+    done = benchmarks("--smoke", "--databases", "sqlite", "--output", tmp_path, "--into", readme, "reserve")
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "results.json").read_text())
     assert {row["group"] for row in written["rows"]} == {"reserve"}
     assert OURS["sqlite"] in written["settings"]
     assert "depqueue on PostgreSQL was left out" not in (tmp_path / "results.md").read_text()
     assert "old" not in readme.read_text()
+    assert "(./results.md)" in readme.read_text()
     assert readme.read_text().endswith("\nafter\n")
     assert benchmarks("--render", "--output", tmp_path).returncode == 0
     assert benchmarks("--render", "--output", tmp_path / "nowhere").returncode == 2
+
+
+def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path) -> None:
+    arguments = ["--smoke", "--databases", "sqlite", "--output", str(tmp_path), "waiting", "processes"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stderr is not None
+    said = ""
+    while "processes ..." not in said:
+        more = running.stderr.read(1)
+        assert more, said
+        said += more
+    running.terminate()
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert "interrupted" in err
+    assert "Interrupted: not all was measured" in out
+    assert {row["group"] for row in json.loads((tmp_path / "results.json").read_text())["rows"]} == {"waiting"}
+
+
+def test_the_page_names_every_group() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "benchmarks.md").read_text()
+    assert [name for name in GROUPS if f"`{name}`" not in page] == []
 
 
 def test_a_report_says_what_is_wrong_with_it(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def backlog(scene: Scene) -> Iterator[Row]:
             found, busy = scene.others.alternate(scene.pick(7, 5, 1), ways, patience=2.0)
         for size, name in sizes.items():
             value = spread(t / jobs * BATCH for t in found[name])
-            yield Row("claim + ack of 10 beside ready rows", database, value, "ms", at=float(size), busy=busy)
+            yield Row("claim + ack of 10 beside so many ready rows", database, value, "ms", at=float(size), busy=busy)
         for name, what, most in (
             ("cold", f"{rows:,} delayed and {rows:,} blocked rows", 1.15),
             ("ready", f"{rows:,} ready rows", 2.0),
@@ -138,8 +138,16 @@ def _under_a_snapshot(scene: Scene, name: str, url: str, seconds: int) -> Iterat
     for number, parts in enumerate(windows, 1):
         minutes = number * window / 60
         taken = median(p[2] for p in parts)
-        yield Row("claim + ack of 10 under an old snapshot", name, spread([taken]), "ms", at=minutes)
-        yield Row("done under an old snapshot", name, spread([sum(p[1] for p in parts) / window]), "/s", at=minutes)
+        yield Row(
+            "claim + ack of 10, an old snapshot open for so many minutes", name, spread([taken]), "ms", at=minutes
+        )
+        yield Row(
+            "done, an old snapshot open for so many minutes",
+            name,
+            spread([sum(p[1] for p in parts) / window]),
+            "/s",
+            at=minutes,
+        )
     last = sum(p[1] for p in windows[-1]) / window
     longest = max(p[3] for p in windows[-1])
     yield Row(
