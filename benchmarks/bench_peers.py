@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from contenders import NATIVE, natives
 from measure import Others
-from peers.base import Missing, Native
+from peers.base import Native
 from scene import Scene
 
 from kombu_depqueue.testing.servers import ServerMissing, postgresql
@@ -41,17 +41,12 @@ def peer(request: pytest.FixtureRequest, server: str | None) -> Iterator[Native]
 def test_enqueue(benchmark: Any, peer: Native, pick: Any, size: int) -> None:
     benchmark.group = f"enqueue by {size}"
     benchmark.extra_info["jobs"] = jobs = pick(200 if size == 1 else 2_000, size)
-    try:
-        benchmark.pedantic(_enqueue, (peer, jobs, size), rounds=pick(5, 1))
-    except Missing as missing:
-        pytest.skip(str(missing))
+    benchmark.pedantic(_enqueue, (peer, jobs, size), rounds=pick(5, 1))
 
 
 @pytest.mark.parametrize("peer", NATIVE, indirect=True)
 @pytest.mark.parametrize("size", [1, 100])
 def test_reserve_and_ack(benchmark: Any, peer: Native, pick: Any, size: int) -> None:
-    if size > 1 and not peer.batches:
-        pytest.skip("its workers take one by one")
     benchmark.group = f"reserve and ack by {size}"
     benchmark.extra_info["jobs"] = jobs = pick(200 if size == 1 else 2_000, size)
     benchmark.pedantic(peer.drain, (jobs, size), setup=lambda: peer.enqueue(jobs), rounds=pick(5, 1))

@@ -10,7 +10,7 @@ from typing import Any
 
 from contenders import NATIVE, OURS, natives
 from measure import Row, spread
-from peers.base import Missing, Native
+from peers.base import Native
 from scene import Scene
 from server import process_of
 
@@ -60,10 +60,7 @@ def _spent(scene: Scene, admin: Any, peer: Native, jobs: int, size: int) -> dict
     if size == 1:
         peer.enqueue(jobs)
     else:
-        try:
-            peer.enqueue_many(jobs, size)
-        except Missing:
-            peer.enqueue(jobs)
+        peer.enqueue_many(jobs, size)
     peer.drain(jobs, size)
     spent = {"WAL": _written(admin) - wal, "CPU of the client": (time.process_time() - cpu)}
     if served is not None:

@@ -7,7 +7,7 @@ from functools import partial
 
 from contenders import NATIVE, OURS, natives
 from measure import Row, compared, ratios, spread, timed
-from peers.base import Missing, Native
+from peers.base import Native
 from pgbench import PgBench
 from scene import Scene, Site
 from sqlalchemy import create_engine
@@ -17,7 +17,6 @@ from kombu_depqueue import JobMessage
 __all__ = ["drain", "enqueue", "statements", "transactions"]
 
 SIZES = (1, 10, 100)
-FLOORS = {"postgresql": "insert + delete on PostgreSQL (floor)", "sqlite": "insert + delete on SQLite (floor)"}
 
 
 def enqueue(scene: Scene) -> Iterator[Row]:
@@ -32,48 +31,31 @@ def drain(scene: Scene) -> Iterator[Row]:
 
 def _contest(scene: Scene, what: str) -> Iterator[Row]:
     for database in scene.databases:
-        rivals = [n for n, c in NATIVE.items() if c.database == database]
-        with natives(scene, rivals) as found:
+        with natives(scene, [n for n, c in NATIVE.items() if c.database == database]) as found:
             for size in SIZES:
-                peers = {n: p for n, (_, p) in found.items() if size == 1 or p.batches or what == "enqueue"}
-                yield from _by(scene, database, what, size, peers)
+                yield from _by(scene, database, what, size, {n: p for n, (_, p) in found.items()})
 
 
 def _by(scene: Scene, database: str, what: str, size: int, peers: Mapping[str, Native]) -> Iterator[Row]:
     jobs = scene.pick(500, 200, 10) if size == 1 else size * scene.pick(40, 15, 1)
+    done = {n: jobs if size == 1 or peer.batches else max(size, jobs // 10) for n, peer in peers.items()}
     ways: dict[str, Callable[[], float]] = {}
     for name, peer in peers.items():
-        fill = partial(_fill, peer, jobs, size)
-        try:
-            fill()
-        except Missing:
-            continue
-        if what == "enqueue":
-            ways[name] = partial(timed, fill)  # the backlog grows, for all alike
+        if what == "enqueue":  # the backlog grows, for all alike
+            one_by_one, many = partial(peer.enqueue, done[name]), partial(peer.enqueue_many, done[name], size)
+            ways[name] = partial(timed, one_by_one if size == 1 else many)
         else:
-            peer.drain(jobs, size)
-            ways[name] = partial(_timed_drain, partial(_prepare, peer, jobs), partial(peer.drain, jobs, size))
+            fill = partial(peer.enqueue_many, done[name], 10)
+            ways[name] = partial(_timed_drain, fill, partial(peer.drain, done[name], size))
     times, busy = scene.others.alternate(scene.pick(7, 3, 1), ways, warm=scene.size != "smoke", patience=2.0)
     ours = OURS[database]
-    floor = FLOORS[database]
-    least = {"postgresql": 1.2 if size == 1 else 2.0, "sqlite": 1.0 if size == 1 else 3.0}[database]
-    goals = {} if size == 10 else {name: least for name in ways if name not in (ours, floor)}
-    label = f"{what} by {size}" if size > 1 else f"{what} one by one"
-    yield from compared(label, dict.fromkeys(ways, jobs), times, {ours: goals}, busy=busy)
-
-
-def _fill(peer: Native, jobs: int, size: int) -> None:
-    if size == 1:
-        peer.enqueue(jobs)
+    if database == "postgresql":
+        goal = {1: 1.2, 100: 2.0}.get(size)
+        goals = {n: goal for n in ways if goal and "floor" not in n}
     else:
-        peer.enqueue_many(jobs, size)
-
-
-def _prepare(peer: Native, jobs: int) -> None:
-    try:
-        peer.enqueue_many(jobs, 10)
-    except Missing:
-        peer.enqueue(jobs)
+        goals = {1: {"litequeue": 1.0}, 100: {"Huey on SQLite": 3.0}}.get(size, {})
+    label = f"{what} by {size}" if size > 1 else f"{what} one by one"
+    yield from compared(label, done, times, {ours: goals}, busy=busy)
 
 
 def _timed_drain(fill: Callable[[], None], drain: Callable[[], None]) -> float:

@@ -38,7 +38,7 @@ class Native(Protocol):
         """Enqueue jobs one by one."""
 
     def enqueue_many(self, count: int, batch: int) -> None:
-        """Enqueue jobs in batches."""
+        """Enqueue jobs in batches, where it has them; else one by one."""
 
     def take(self, batch: int) -> int:
         """Take and settle what is ready, at most so many jobs, as the library's own worker does; returns how many."""

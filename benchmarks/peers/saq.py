@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peers.base import BODY, Asynchronous, Missing, plain_url, versions
+from peers.base import BODY, Asynchronous, plain_url, versions
 
 
 class Peer(Asynchronous):
@@ -33,7 +33,7 @@ class Peer(Asynchronous):
         self.run(work())
 
     def enqueue_many(self, count: int, batch: int) -> None:
-        raise Missing("it enqueues one by one")
+        self.enqueue(count)  # it knows no batches
 
     async def _take(self, batch: int) -> int:
         job = await self._queue.dequeue(timeout=0.2)
