@@ -38,7 +38,7 @@ def _contest(scene: Scene, what: str) -> Iterator[Row]:
 
 def _by(scene: Scene, database: str, what: str, size: int, peers: Mapping[str, Native]) -> Iterator[Row]:
     jobs = scene.pick(500, 200, 10) if size == 1 else size * scene.pick(40, 15, 1)
-    done = {n: jobs if size == 1 or peer.batches else max(size, jobs // 10) for n, peer in peers.items()}
+    done = {n: jobs if size == 1 or peer.batches else size * max(1, jobs // size // 10) for n, peer in peers.items()}
     ways: dict[str, Callable[[], float]] = {}
     for name, peer in peers.items():
         if what == "enqueue":  # the backlog grows, for all alike

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -20,6 +21,8 @@ __all__ = ["BODY", "TEXT", "Address", "Asynchronous", "Missing", "Native", "plai
 BODY = {"pad": "x" * 480}
 """What each job carries: about 500 bytes."""
 TEXT = json.dumps(BODY)
+_PATIENCE = 30.0
+"""Seconds in which a job that was enqueued must come."""
 
 
 class Missing(Exception):
@@ -38,7 +41,7 @@ class Native(Protocol):
         """Enqueue jobs one by one."""
 
     def enqueue_many(self, count: int, batch: int) -> None:
-        """Enqueue jobs in batches, where it has them; else one by one."""
+        """Enqueue jobs (a multiple of `batch`) in batches, where it has them; else one by one."""
 
     def take(self, batch: int) -> int:
         """Take and settle what is ready, at most so many jobs, as the library's own worker does; returns how many."""
@@ -82,10 +85,15 @@ class Asynchronous:
         """See `Native`; in one coroutine, since to start one for each job would cost what none of their workers pay."""
 
         async def work(left: int) -> None:
+            until = time.monotonic() + _PATIENCE
             while left:
                 taken = await self._take(min(batch, left))
                 left -= taken
-                if not taken:
+                if taken:
+                    until = time.monotonic() + _PATIENCE
+                elif time.monotonic() > until:
+                    raise TimeoutError(f"{left} jobs did not come")
+                else:
                     await asyncio.sleep(0.002)
 
         self.run(work(count))

@@ -34,8 +34,9 @@ class Peer:
         return 1
 
     def drain(self, count: int, batch: int) -> None:
-        while count:
-            count -= self.take(1)
+        for _ in range(count):
+            if not self.take(1):
+                raise LookupError("there are fewer jobs than were enqueued")
 
     def close(self) -> None:
         self._queue.conn.close()
