@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from groups import backlog, brokers, cost, native, results, running
+from groups import backlog, brokers, cost, growth, native, results, running
 from measure import Row
 from scene import Scene
 
@@ -22,6 +22,7 @@ GROUPS: Mapping[str, Callable[[Scene], Iterator[Row]]] = {
     "leased": backlog.leased_ahead,
     "ack": backlog.ack_without_statistics,
     "snapshot": backlog.old_snapshot,
+    "growth": growth.growth,
     "fan-in": running.fan_in,
     "fan-out": running.fan_out,
     "chain": running.chain,

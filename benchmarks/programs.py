@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 import contenders
-from measure import rss
+from measure import percentile, rss
 
 from kombu_depqueue import Empty, JobMessage, JobQueue, Worker
 from kombu_depqueue.testing.helpers import hear, say
@@ -82,8 +82,8 @@ def offer(name: str, url: str, rate: float, batch: int, seconds: float) -> None:
 
 
 def drain(name: str, url: str, batch: int, window: float) -> None:
-    """Drain a native contender for ever; of each window say when it ended, what was done, and the median and the
-    longest time that one batch took."""
+    """Drain a native contender for ever; of each window say when it ended, what was done, and of the times that its
+    batches took the median, the 99th percentile and the longest."""
     peer = contenders.connect(name, url)
     say("ready")
     hear()
@@ -98,7 +98,8 @@ def drain(name: str, url: str, batch: int, window: float) -> None:
         else:
             time.sleep(0.002)
         if now >= end:
-            say([now, done, statistics.median(took or [0.0]), max(took, default=0.0)])
+            times = took or [0.0]
+            say([now, done, statistics.median(times), percentile(times, 0.99), max(times)])
             end, done, took = end + window, 0, []
 
 

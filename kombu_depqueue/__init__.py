@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         NotPending,
         NotRunning,
         QueueClosed,
+        QueueFull,
         SchemaError,
         StorageError,
     )
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "errors": "Canceled DepQueueError Duplicate Empty InvalidJob LeaseLost NotExist NotPending NotRunning "
-    "QueueClosed SchemaError StorageError",
+    "QueueClosed QueueFull SchemaError StorageError",
     "job": "Dependency DependencyResult JobInfo JobMessage JobPage JobState JobStatus OnUnmet Policy QueueInfo Why "
     "WorkerInfo new_job_id",
     "enlisting": "enlist",
@@ -81,6 +82,7 @@ __all__ = [
     "OnUnmet",
     "Policy",
     "QueueClosed",
+    "QueueFull",
     "QueueInfo",
     "Reservation",
     "SchemaError",

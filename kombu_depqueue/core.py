@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from sqlalchemy import URL, Engine
 
@@ -17,7 +17,9 @@ from kombu_depqueue.enlisting import Deferred
 from kombu_depqueue.entry import Entry
 from kombu_depqueue.errors import QueueClosed
 from kombu_depqueue.keeper import Keeper
+from kombu_depqueue.limits import Limits
 from kombu_depqueue.listings import Listings
+from kombu_depqueue.monitoring import Monitor
 from kombu_depqueue.outcomes import Outcomes
 from kombu_depqueue.records import Records
 from kombu_depqueue.settings import Settings, parse, shown_url
@@ -30,6 +32,9 @@ __all__ = ["Core"]
 class Core:
     """A JobQueue without its operations: made, used after a fork, closed; and whom it wakes."""
 
+    creates_at_once: ClassVar[bool] = True
+    """Whether tables that it may create are there when it has been made, or only at its first use."""
+
     def __init__(self, url: str | URL | Engine = "depqueue://", **options: Any) -> None:
         engine = url if isinstance(url, Engine) else None
         self._engine = engine
@@ -37,7 +42,7 @@ class Core:
         self._inherited: list[Any] = []
         self._closed = False
         self._start()
-        if self.settings.create:
+        if self.settings.create and self.creates_at_once:
             try:
                 self._database.ensure_schema()
             except BaseException:
@@ -51,6 +56,8 @@ class Core:
         self._store = Store(self._database)
         self._records = Records(self._store)
         self._listings = Listings(self._store)
+        self._limits = Limits(self._store)
+        self._monitor = Monitor(self._store)
         self._outcomes = Outcomes(self._store)
         self._notifier = Notifier(self._database)
         self._waiter = Waiter(self._database)
@@ -66,8 +73,10 @@ class Core:
         if self._in_child():
             # The child's first use: the connections, threads and leases are the parent's. They are kept
             # here for ever, since closing (even collecting) them would speak on the parent's sockets.
-            self._inherited += [self._database, self._keeper, self._waiter, self._notifier]
+            parents = self._database
+            self._inherited += [parents, self._keeper, self._waiter, self._notifier]
             self._start()
+            self._database.follow(parents)
         if self._closed:
             raise QueueClosed("the JobQueue is closed")
 
@@ -98,6 +107,7 @@ class Core:
         if isinstance(connection, Deferred):
             connection.add(self, entries)
             return
+        self._limits.check(entries)
         woken = self._store.insert(entries, connection)
         if connection is None:  # else they were told in the caller's transaction
             self._notifier.hint(woken)

@@ -66,7 +66,8 @@ class Cursors:
         cost = self._store.claim_seconds / (1 + len(claimed) / 100)
         self._in_a_row = self._in_a_row + 1 if cost > SLOW else 0
         if self._in_a_row >= ROW and claimed:
-            self._slow[tuple(queues)] = _Slow(self._keeper, self._store, queues, cost, claimed)
+            with self._keeper.handing_out(claimed):
+                self._slow[tuple(queues)] = _Slow(self._keeper, self._store, queues, cost, claimed)
         return claimed
 
     @property
@@ -111,7 +112,8 @@ class _Slow:
         if not claimed:  # there is time to look more thoroughly
             due = 0.0 if last else max(SOONEST, self._cost * SHARE / 10)
         if len(claimed) < limit and now - self._rewound >= due:
-            claimed += self._rewind(limit - len(claimed))
+            with self._keeper.handing_out(claimed):
+                claimed += self._rewind(limit - len(claimed))
         return claimed
 
     def _rewind(self, limit: int) -> list[Claimed]:

@@ -17,6 +17,7 @@ from kombu_depqueue.connections import FORKS, Connections, Watchdog
 from kombu_depqueue.dialects import Dialect, Failure, Tx
 from kombu_depqueue.errors import DepQueueError, Duplicate, InvalidJob, QueueClosed, SchemaError, StorageError
 from kombu_depqueue.schema import SCHEMA_VERSION
+from kombu_depqueue.versions import LIBRARIES, VERSION, WORKS_WITH, Facts, facts_of, libraries, refusal
 
 __all__ = ["Database"]
 
@@ -32,9 +33,11 @@ class Database:
         self._closed = False
         self._watchdog = Watchdog(dialect.abort)
         self._connections = Connections(dialect.engine, self._watchdog)
-        self._errors = dialect.driver_errors()
+        self.errors = dialect.driver_errors()
         self._ready = False
         self._ready_lock = threading.Lock()
+        self.works_as = SCHEMA_VERSION
+        """The schema version that the statements are for; an older one than ours while the tables are."""
         self.calling: contextlib.AbstractContextManager[None] = (
             FORKS if dialect.locks_memory else contextlib.nullcontext()
         )
@@ -98,8 +101,8 @@ class Database:
         try:
             with self.calling:
                 return work(tx)
-        except self._errors as error:
-            problem = self._translated(error)
+        except self.errors as error:
+            problem = self.translated(error)
         finally:
             tx.cursor.close()
         raise problem
@@ -134,7 +137,7 @@ class Database:
         try:
             result = work(tx)
         except BaseException:
-            with contextlib.suppress(*self._errors):
+            with contextlib.suppress(*self.errors):
                 self.dialect.rollback(connection)
             raise
         try:
@@ -155,27 +158,32 @@ class Database:
                     self.dialect.commit(connection.cursor())
             return fetch()
         except BaseException as error:
-            with contextlib.suppress(*self._errors):
+            with contextlib.suppress(*self.errors):
                 self.dialect.rollback(connection)
             _maybe_committed(error)
             raise
 
     # retrying
 
-    def _retrying(self, call: Callable[[Any, bool], T]) -> T:
+    def _retrying(self, call: Callable[[Any, bool], T], *, creates: bool = False) -> T:
         until = time.monotonic() + self.settings.deadline
-        again, tries = False, 0
+        again, tries, migrated = False, 0, False
         while True:
             tries += 1
             try:
                 return self._once(call, until, again)
-            except self._errors as error:
+            except self.errors as error:
                 failure = self.dialect.failure(_original(error))
+                if creates and self.dialect.is_collision(_original(error)):
+                    failure = Failure.RETRY
                 maybe = bool(getattr(error, "depqueue_maybe_committed", False)) and failure is Failure.LOST
                 again = again or maybe
+                if failure is Failure.NO_TABLE and not migrated and self._was_migrated():
+                    migrated = True
+                    continue
                 left = until - time.monotonic()
                 if failure not in (Failure.RETRY, Failure.LOST) or left <= 0:
-                    problem = self._translated(error, again)
+                    problem = self.translated(error, again)
                     break
                 # Jitter: those that collided must not collide again; a restarting server gets time.
                 top = min(0.002 * tries, 0.05) if failure is Failure.RETRY else min(0.05 * 2**tries, 2.0)
@@ -198,7 +206,7 @@ class Database:
                 self._watchdog.unwatch()
         except BaseException as error:
             sound = isinstance(error, DepQueueError) or (
-                isinstance(error, self._errors) and self.dialect.failure(_original(error)) is not Failure.LOST
+                isinstance(error, self.errors) and self.dialect.failure(_original(error)) is not Failure.LOST
             )
             if sound:
                 fairy.close()
@@ -211,7 +219,7 @@ class Database:
             self._connections.give(fairy)
         return result
 
-    def _translated(self, error: BaseException, maybe: bool = False) -> Exception:
+    def translated(self, error: BaseException, maybe: bool = False) -> Exception:
         """Our error for the driver's. To be raised outside the `except`: else it would have the driver's as context."""
         original = _original(error)
         problem = self._problem(original, maybe)
@@ -223,8 +231,7 @@ class Database:
         if failure is Failure.TAKEN:
             return Duplicate(detail="the id was taken meanwhile")
         if failure is Failure.NO_TABLE:
-            self._ready = False
-            return self._no_schema()
+            return self._schema_problem()
         if threading.get_ident() in self._watchdog.cut:
             self._watchdog.cut.discard(threading.get_ident())
             problem = f"the database gave no answer within deadline = {self.settings.deadline:g} s"
@@ -235,6 +242,10 @@ class Database:
         return StorageError(problem[:300], maybe_committed=maybe)
 
     # schema
+
+    def follow(self, parents: Database) -> None:
+        """After a fork: what the parent saw of the tables still holds, though the server may be away right now."""
+        self._ready = parents._ready
 
     def ensure_schema(self) -> None:
         """See, once, that the tables are there in a version that this library knows; create them if asked to."""
@@ -248,43 +259,59 @@ class Database:
         create = self.settings.create
         if create is None:
             create = self.dialect.creates_by_default
-        found = self._found_version()
+        found = self.schema_facts()
         if found is None and create:
             self.create_schema()
-            found = self._found_version()
+            found = self.schema_facts()
         if found is None:
-            raise self._no_schema()
-        if found != SCHEMA_VERSION:
-            age, cure = (
-                ("newer", "upgrade kombu-depqueue") if found > SCHEMA_VERSION else ("older", "upgrade the tables")
-            )
-            problem = f"the tables have schema version {found}, {age} than this library's {SCHEMA_VERSION}: {cure}"
-            raise SchemaError(problem, found=found, wanted=[SCHEMA_VERSION])
+            raise self.no_schema()
+        self._admit(found)
+
+    def _admit(self, found: Facts) -> None:
+        problem = refusal(found)
+        if problem is not None:
+            raise problem
+        self.works_as = found.works_as
         self._ready = True
 
-    def _found_version(self) -> int | None:
-        sql = self.dialect.sql.read_meta
+    def _was_migrated(self) -> bool:
+        """Whether the tables have another version than they had when they were looked at."""
+        found = self.schema_facts()
+        if found is None or found.works_as == self.works_as or refusal(found) is not None:
+            return False
+        self._admit(found)
+        return True
+
+    def _schema_problem(self) -> SchemaError:
+        """What is wrong, if a table or a column that should be there is not."""
+        self._ready = False
+        found = None
+        with contextlib.suppress(DepQueueError):
+            found = self.schema_facts()
+        return (refusal(found) if found is not None else None) or self.no_schema()
+
+    def schema_facts(self) -> Facts | None:
+        """What the database says of its schema; None: the tables are not there. Raises SchemaError, StorageError."""
+        sql = self.dialect.sql.schema_facts
         until = time.monotonic() + self.settings.deadline
         while True:
             try:
-                rows = self._once(lambda c, again: self._tx(c).all(sql, p_key="schema_version"), until, False)
-                return int(rows[0][0]) if rows else None
-            except self._errors as error:
+                return facts_of(self._once(lambda c, again: self._tx(c).all(sql), until, False))
+            except self.errors as error:
                 failure = self.dialect.failure(_original(error))
                 if failure is Failure.NO_TABLE:
                     return None
                 if failure is not Failure.RETRY or time.monotonic() > until:
-                    problem = self._translated(error)
+                    problem = self.translated(error)
                     break
                 time.sleep(0.002)
-            except ValueError as error:
-                raise SchemaError("the table of facts is damaged", found=None, wanted=[SCHEMA_VERSION]) from error
         raise problem
 
-    def _no_schema(self) -> SchemaError:
+    def no_schema(self) -> SchemaError:
+        """The error that says how missing tables are made."""
         where = f"schema {self.settings.schema!r}" if self.settings.schema else f"{self.settings.table_prefix}*"
         cure = "create them with `depqueue init`, kombu_depqueue.create_tables(url) or the option create=True"
-        return SchemaError(f"the tables ({where}) are missing: {cure}", found=None, wanted=[SCHEMA_VERSION])
+        return SchemaError(f"the tables ({where}) are missing: {cure}", found=None, wanted=WORKS_WITH)
 
     def create_schema(self) -> None:
         """Create all tables that are missing."""
@@ -292,10 +319,11 @@ class Database:
 
         def create(tx: Tx) -> None:
             self.dialect.create_tables(tx.connection)
-            if not tx.all(sql.read_meta, p_key="schema_version"):
-                tx.run(sql.add_meta, p_key="schema_version", p_value=str(SCHEMA_VERSION))
+            if facts_of(tx.all(sql.schema_facts)) is None:
+                tx.run(sql.add_meta, p_key=LIBRARIES, p_value=libraries(SCHEMA_VERSION))
+                tx.run(sql.add_meta, p_key=VERSION, p_value=str(SCHEMA_VERSION))
 
-        self._retrying(lambda c, again: self._write(c, create, again, alone=False, durable=True))
+        self._retrying(lambda c, again: self._write(c, create, again, alone=False, durable=True), creates=True)
 
 
 def _unless_done(work: Callable[[Tx], T], done: Callable[[Tx, T], bool]) -> Callable[[Tx], T]:

@@ -8,6 +8,7 @@ DepQueueError
 ├── Canceled             the job was canceled
 ├── Duplicate            the id is taken
 ├── LeaseLost            the reservation is not (or no longer) yours
+├── QueueFull            the queue has as many jobs as it may have
 ├── InvalidJob           what was given cannot be a job (also a ValueError)
 ├── QueueClosed          the JobQueue was closed
 ├── SchemaError          the tables are missing, too old or too new
@@ -33,6 +34,7 @@ __all__ = [
     "NotPending",
     "NotRunning",
     "QueueClosed",
+    "QueueFull",
     "SchemaError",
     "StorageError",
 ]
@@ -113,6 +115,17 @@ class InvalidJob(DepQueueError, ValueError):
 
 class QueueClosed(DepQueueError):
     """The JobQueue was closed, perhaps by another thread while this one waited."""
+
+
+class QueueFull(DepQueueError):
+    """The queue has as many jobs as it may have (`JobQueue.limit`); nothing was written. Later there may be room."""
+
+    def __init__(self, queue: str, *, channel: str = "", max_length: int) -> None:
+        self.queue = queue
+        self.channel = channel
+        self.max_length = max_length
+        where = f" in channel {channel!r}" if channel else ""
+        super().__init__(f"queue {queue!r}{where} is full: its max_length is {max_length:,}")
 
 
 class SchemaError(DepQueueError):

@@ -95,7 +95,9 @@ def _supersede(tx: Tx, dialect: Dialect, ids: Sequence[UUID]) -> tuple[dict[UUID
     Returns the deliveries, and whether each was blocked; and the ids of those that had ended.
     """
     sql, found, ended = dialect.sql, {}, set()
-    for job_id in ids:
+    # Looked for before it is taken: almost always there is none, and whoever only publishes may not delete.
+    there = {i for look in (sql.live_ids, sql.taken_ids) for (i,) in tx.all(look, ids=ids)}
+    for job_id in (i for i in ids if i in there):
         for row in tx.all(sql.take_job, p_job_id=job_id):
             found[job_id] = (StoredJob(*row), False)
         blocked = bool(tx.all(sql.lock_blocked, ids=[job_id]))
@@ -257,7 +259,7 @@ class _Plan:
             created = tx.all(sql.clock)[0][0]
             for job, why in self.hopeless:
                 ending = Ending(STATUS[JobState.CANCELED], why, None, self.dialect.settings.result_retention)
-                self.dialect.record_end(tx, [job._replace(created_at=created, attempt=0)], ending)
+                self.dialect.record_end(tx, [job._replace(created_at=created, attempt=0)], ending, first=True)
             # A later one of the same call may depend on it, and be held until it is retried.
             named = {edge["p_dep_id"] for edge in self.edges}
             depended = [job.job_id for job, _ in self.hopeless if job.job_id in named]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
 
 from kombu_depqueue.dialects.steps import Claimed, Lane
@@ -56,6 +57,7 @@ class Keeper:
         store.made_ready = self.wake
         self.consumer = new_number()
         self.registered = False
+        self.renewals = 0
         self.says_waiting = False
         self._saying = threading.Lock()
         """Held while the database is told whether we wait: what it knows is what we believe."""
@@ -112,6 +114,10 @@ class Keeper:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="depqueue-keeper", daemon=True)
                     self._thread.start()
+        self._unclaim()
+
+    def _unclaim(self) -> None:
+        """Undo claims of which nobody has seen the jobs."""
         if self._lost:
             lost, self._lost = self._lost, []
             try:
@@ -120,11 +126,21 @@ class Keeper:
                 self._lost += lost
                 raise
 
+    @contextlib.contextmanager
+    def handing_out(self, claimed: Sequence[Claimed]) -> Iterator[None]:
+        """What is inside stands between a claim and its caller: if it fails, nobody has seen the jobs."""
+        try:
+            yield
+        except BaseException:
+            self.undo(claimed)  # else they would be held for as long as we live
+            raise
+
     def undo(self, claimed: Sequence[Claimed]) -> None:
-        """Give back, before the next claim, what was claimed and not handed out."""
+        """Give back soon, before the next claim at the latest, what was claimed and not handed out."""
         for c in claimed:
             self.drop(c.seq, c.token)
         self._lost += {c.token for c in claimed}
+        self.stir()
 
     def drop(self, seq: int, token: int) -> None:
         """A reservation was settled or given away."""
@@ -169,6 +185,7 @@ class Keeper:
                 if time.monotonic() >= next_beat:
                     self.beat()
                     next_beat = time.monotonic() + self._settings.lease / 3
+                self._unclaim()
                 self._tell_session()
                 looks = self._told is not None and self._waiter.sees_sessions and not self._is_asleep()
                 self.wake(self._upkeep.round(sees_sessions=looks))
@@ -222,6 +239,7 @@ class Keeper:
             lately = self._waiter.is_used or time.monotonic() - self._waited_at < 1.0
             self.says_waiting = self.says_waiting and lately
             alive = self._store.beat([self.consumer], self._settings.lease, self.says_waiting)
+        self.renewals += alive
         if not alive:
             logger.warning("the lease had expired; taking again what nobody else was given")
             held = [(job_id, token) for (_, token), job_id in list(self.held.items()) if job_id is not None]

@@ -95,10 +95,13 @@ class Leases(Releases):
         return released
 
     def prune(self, limit: int = 1000) -> int:
-        """Forget records of ended jobs that are out of time."""
+        """Forget records of ended jobs that are out of time; one process at a time, others have nothing to do."""
 
         def work(tx: Tx) -> int:
-            ids = [i for (i,) in tx.all(self.sql.prunable, p_limit=limit)]
+            first = tx.all(self.sql.first_prunable)
+            ids = [i for (i,) in tx.all(self.sql.prunable, p_limit=limit)] if first else []
+            if ids[:1] != [i for (i,) in first]:  # who has locked it prunes, and locks are skipped
+                ids = []
             if ids:
                 for statement in (self.sql.drop_done, self.sql.drop_ended_body, self.sql.drop_edges):
                     tx.run(statement, ids=ids)
@@ -122,7 +125,14 @@ class Leases(Releases):
             "p_lease": lease,
             "p_orphan_after": None,
         }
-        self.database.write(lambda tx: tx.run(self.sql.add_consumer, **values))
+        self.database.write(lambda tx: self._add_consumer(tx, **values))
+
+    def _add_consumer(self, tx: Tx, **values: Any) -> None:
+        version = self.database.works_as
+        if version >= 2:
+            tx.run(self.sql.add_consumer, **values, p_schema_version=version)
+        else:
+            tx.run(self.sql.add_consumer_1, **values)
 
     def beat(self, consumers: Sequence[int], lease: float, waiting: bool) -> bool:
         """Renew leases; False: one of them was declared dead."""
@@ -156,7 +166,7 @@ class Leases(Releases):
             if not tx.run(self.sql.revive, p_id=consumer, p_lease=lease):
                 values = {"p_id": consumer, "p_kind": ConsumerKind.QUEUE, "p_name": name[:255]}
                 values |= {"p_channel": "", "p_info": None, "p_orphan_after": self.database.settings.orphan_after}
-                tx.run(self.sql.add_consumer, **values, p_lease=lease)
+                self._add_consumer(tx, **values, p_lease=lease)
             for (orphans,) in tx.all(self.sql.orphans_of, p_name=str(consumer)):
                 tx.run(self.sql.pass_running, p_from=orphans, p_consumer=consumer)
             if held:
@@ -173,7 +183,7 @@ class Leases(Releases):
                 return False
             values = {"p_id": consumer, "p_kind": kind, "p_name": name[:255], "p_channel": "", "p_info": None}
             values["p_orphan_after"] = self.database.settings.orphan_after
-            tx.run(self.sql.add_consumer, **values, p_lease=lease)
+            self._add_consumer(tx, **values, p_lease=lease)
             return True
 
         return self.database.write(work)
@@ -235,7 +245,7 @@ class Leases(Releases):
         orphans = secrets.randbits(62) + 1
         tx.run(self.sql.pass_running, p_from=consumer, p_consumer=orphans)
         values = {"p_id": orphans, "p_kind": ConsumerKind.ORPHANS, "p_name": str(consumer), "p_channel": ""}
-        tx.run(self.sql.add_consumer, **values, p_info=None, p_lease=orphan_after, p_orphan_after=None)
+        self._add_consumer(tx, **values, p_info=None, p_lease=orphan_after, p_orphan_after=None)
 
     def _give_up(self, tx: Tx, orphans: list[int]) -> Released:
         if not orphans:

@@ -130,13 +130,14 @@ class Listings:
 
     # queues
 
-    def queues(self) -> list[QueueInfo]:
-        """All queues with bounded counts."""
+    def queues(self, *, lasting: bool = False) -> list[QueueInfo]:
+        """All queues with bounded counts; `lasting`: without those that end with their consumers."""
+        which = self.sql.lasting_queues if lasting else self.sql.all_queues
 
         def work(tx: Tx) -> list[QueueInfo]:
             dead = dict(tx.all(self.sql.count_dead))
             found = []
-            for number, channel, name, paused in tx.all(self.sql.all_queues):
+            for number, channel, name, paused in tx.all(which):
                 ready, leased = tx.all(self.sql.count_hot, p_queue=number)[0]
                 scheduled, blocked = tx.all(self.sql.count_waiting, p_queue=number)[0]
                 counts = (ready, leased, scheduled, blocked, dead.get(number, 0))

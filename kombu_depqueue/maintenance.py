@@ -17,6 +17,8 @@ logger = logging.getLogger("kombu_depqueue")
 
 OFTEN, SELDOM = 5.0, 60.0
 """Seconds between looks for expired jobs and left-over releases; and for records to prune."""
+PRUNED, SOON = 1000, 0.1
+"""Records that one step prunes, and seconds until the next one while there are more: 10,000 a second at most."""
 LOOK, LOOK_AGAIN = 2.0, 0.5
 """Seconds between looks for sessions that have ended; and while one of them may yet come back."""
 COME_BACK = 2.5
@@ -67,9 +69,14 @@ class Upkeep:
                 queues |= released.queues
                 self._next_often = now
         if everything or now >= self._next_seldom:
-            pruned = store.prune()
-            self._next_seldom = now + (1.0 if pruned else SELDOM)
+            self._prune(now)
         return queues
+
+    def _prune(self, now: float) -> None:
+        pruned = self._store.prune(PRUNED)
+        self._next_seldom = now + (SOON if pruned == PRUNED else 1.0 if pruned else SELDOM)
+        if pruned == PRUNED:  # there are more, and they may come as fast as they go
+            self._next_event = min(self._next_event, now + SOON)
 
     def _look_for_deaths(self, now: float) -> None:
         """End the leases of consumers whose session has ended and did not come back."""

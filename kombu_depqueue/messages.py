@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from kombu_depqueue.dialects.base import RESULTS
@@ -26,6 +27,8 @@ __all__ = ["MessageQueue"]
 
 class MessageQueue(JobQueue):
     """A JobQueue whose jobs are messages."""
+
+    creates_at_once: ClassVar[bool] = False  # see `connect`; it is made where no error could be told
 
     def _start(self) -> None:
         super()._start()
@@ -79,9 +82,9 @@ class MessageQueue(JobQueue):
         self._check()
         return self._cursors.claim(list(queues), limit)
 
-    def unclaim(self, claimed: Sequence[Claimed]) -> None:
-        """Undo a claim, soon: nobody has seen the messages."""
-        self._keeper.undo(claimed)
+    def handing_out(self, claimed: Sequence[Claimed]) -> AbstractContextManager[None]:
+        """If what is inside fails, the claim is undone soon: nobody has seen the messages."""
+        return self._keeper.handing_out(claimed)
 
     def ack_and_claim(
         self, acks: Sequence[Claimed], queues: Sequence[int], limit: int, own: Mapping[int, Ending] = {}
@@ -91,7 +94,8 @@ class MessageQueue(JobQueue):
         riding = Acks([(_key(c), c.job_id) for c in acks], own)
         claimed = self._cursors.claim(list(queues), limit, acks=riding)
         if not riding.done:
-            self._store.ack_many(riding)
+            with self._keeper.handing_out(claimed):
+                self._store.ack_many(riding)
         return self._acked(acks, riding), claimed
 
     def _acked(self, acks: Sequence[Claimed], riding: Acks) -> list[Claimed]:

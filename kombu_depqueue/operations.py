@@ -8,6 +8,7 @@ from uuid import UUID
 
 from kombu_depqueue.core import Core
 from kombu_depqueue.dialects.steps import Key
+from kombu_depqueue.doctor import Doctor, Report
 from kombu_depqueue.entry import check_duration, check_integer, check_job_id, check_name, encode_json
 from kombu_depqueue.errors import InvalidJob, LeaseLost, NotExist
 from kombu_depqueue.job import (
@@ -20,8 +21,10 @@ from kombu_depqueue.job import (
     WorkerInfo,
 )
 from kombu_depqueue.keeper import new_number
+from kombu_depqueue.limits import Limit
 from kombu_depqueue.listings import LOOK_AT, Wanted
 from kombu_depqueue.maintenance import Upkeep
+from kombu_depqueue.monitoring import Figures, Mark
 from kombu_depqueue.reservation import Reservation, key_of, token_text
 from kombu_depqueue.schema import ConsumerKind
 
@@ -147,6 +150,32 @@ class Operations(Core):
         self._check()
         return self._listings.queues()
 
+    def figures(self, since: Mark | None = None) -> Figures:
+        """What monitoring wants to know, in bounded work; the ends of jobs are those since an earlier look's `mark`."""
+        self._check()
+        return self._monitor.look(since)
+
+    def examine(self) -> Report:
+        """What is wrong with the queue and its database, as far as that shows in bounded work."""
+        self._check()
+        return Doctor(self._store).examine()
+
+    def settings_of_database(self) -> dict[str, str]:
+        """What the server is, and how far it goes lest a commit be lost."""
+        self._check()
+        return self._database.read(self._database.dialect.inspection().settings)
+
+    def drop_tables(self) -> None:
+        """Drop all tables with what is in them; nobody may use them any more, this JobQueue included."""
+        self._check()
+        with self._database.calling:
+            self._database.dialect.tables.metadata.drop_all(self._database.dialect.engine)
+
+    @property
+    def renewals(self) -> int:
+        """How often this JobQueue has renewed its lease."""
+        return self._keeper.renewals
+
     def _queue_number(self, queue: str, channel: str) -> int:
         names = [(check_name("channel", channel, empty=True), check_name("queue", queue))]
         return self._store.queue_ids(names)[0]
@@ -162,6 +191,22 @@ class Operations(Core):
         number = self._queue_number(queue, channel)
         self._records.set_paused(number, False)
         self._woken({number})
+
+    def limit(
+        self, queue: str, *, max_length: int | None = None, max_body_bytes: int | None = None, channel: str = ""
+    ) -> None:
+        """Say how many jobs a queue may hold, and how big each may be."""
+        self._check()
+        name, channel = check_name("queue", queue), check_name("channel", channel, empty=True)
+        for field, value in (("max_length", max_length), ("max_body_bytes", max_body_bytes)):
+            if value is not None:
+                check_integer(field, value, 0, 2**31 - 1)
+        self._limits.set(channel, name, Limit(max_length, max_body_bytes))
+
+    def limits(self, queue: str, *, channel: str = "") -> tuple[int | None, int | None]:
+        """The `max_length` and `max_body_bytes` of a queue."""
+        self._check()
+        return self._limits.of(check_name("channel", channel, empty=True), check_name("queue", queue))
 
     def purge(self, queue: str, *, channel: str = "") -> int:
         """Cancel all pending jobs of a queue."""

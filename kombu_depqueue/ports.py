@@ -91,7 +91,7 @@ class JobProducer(Protocol):
         job is canceled at once (or held), as if it had ended later.
 
         Raises: InvalidJob; NotExist naming the unknown dependencies; Duplicate if
-        `job_id` is live or its end record is still kept.
+        `job_id` is live or its end record is still kept; QueueFull (see `JobQueue.limit`).
         """
         ...
 
@@ -367,6 +367,22 @@ class JobQueue(JobProducer, JobConsumer, Protocol):
 
     def resume(self, queue: str, *, channel: str = "") -> None:
         """End `pause`."""
+        ...
+
+    def limit(
+        self, queue: str, *, max_length: int | None = None, max_body_bytes: int | None = None, channel: str = ""
+    ) -> None:
+        """Say how many jobs a queue may hold (all that have not ended), and how big a payload may be (with headers).
+
+        None: as many, as big as they like. In place of the limits that it had; for all processes, within 5 seconds.
+        An enqueue beyond them raises QueueFull (nothing of that call is written), or InvalidJob if the payload is too
+        big. What producers enqueue at the same moment may go beyond `max_length`, as the count is no lock. Celery's
+        retries, and jobs that are given back or retried, are there already and always go in. A dead letter goes in.
+        """
+        ...
+
+    def limits(self, queue: str, *, channel: str = "") -> tuple[int | None, int | None]:
+        """The `max_length` and `max_body_bytes` of a queue; None: it has no such limit."""
         ...
 
     def purge(self, queue: str, *, channel: str = "") -> int:

@@ -155,15 +155,17 @@ class JobQueue(Operations):
     ) -> list[Reservation]:
         found = [Reservation(self, c, *numbers[c.queue_id]) for c in claimed]
         if not renew:
-            for one in found:
-                self._stand_alone(one.key, self.settings.lease, keep=False)
+            with self._keeper.handing_out(claimed):
+                for one in found:
+                    self._stand_alone(one.key, self.settings.lease, keep=False)
         return found
 
     def dequeue_by_id(self, job_id: UUID | str, *, renew: bool = True) -> Reservation:
         """Reserve this very job."""
         self._check()
         claimed = self._keeper.claim_by_id(check_job_id(job_id))
-        status = self._records.status(check_job_id(job_id))
+        with self._keeper.handing_out([claimed]):
+            status = self._records.status(check_job_id(job_id))
         names = {claimed.queue_id: (status.channel, status.job_type)}
         return self._reservations([claimed], names, renew)[0]
 

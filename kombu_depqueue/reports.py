@@ -31,13 +31,14 @@ from kombu_depqueue.schema import ConsumerKind, Flag, JobIdType
 from kombu_depqueue.sql import after, among, insert_or_replace, later, now, seconds_until, statement
 from kombu_depqueue.statements import COUNT_LIMIT, has_flag, with_flag
 from kombu_depqueue.timing import Timing
+from kombu_depqueue.versions import FACTS
 
-__all__ = ["Reports"]
+__all__ = ["Reports", "gave_up"]
 
 _ID = JobIdType()
 
 
-def _gave_up(d: Any) -> ColumnElement[bool]:
+def gave_up(d: Any) -> ColumnElement[bool]:
     """Whether a record is that of a job which is dead, or was lost."""
     why = or_(d.reason.like(literal_column("'dead:%'")), d.reason.like(literal_column("'lost:%'")))
     return and_(d.status == literal_column("2"), why)
@@ -198,7 +199,7 @@ class Reports(Timing):
         d, q = self.t.done.c, self.t.queue.c
         both = self.t.done.join(self.t.queue, q.id == d.queue_id)
         found = select(d.job_id, q.name, d.reason, d.finished_at).select_from(both)
-        return found.where(_gave_up(d)).order_by(d.finished_at.desc()).limit(bindparam("p_limit", type_=Integer()))
+        return found.where(gave_up(d)).order_by(d.finished_at.desc()).limit(bindparam("p_limit", type_=Integer()))
 
     # lists: by job id, which each table has an index on
 
@@ -265,7 +266,7 @@ class Reports(Timing):
         """Ended jobs by id."""
         part = self._stretch(self.t.done, "status", "created_at", "started_at", "finished_at", "attempt", "reason")
         c, only, dead = part.c, bindparam("p_status", type_=Integer()), bindparam("p_dead", type_=Integer())
-        gone = case((_gave_up(c), literal_column("1")), else_=literal_column("0"))
+        gone = case((gave_up(c), literal_column("1")), else_=literal_column("0"))
         wanted = and_(or_(only.is_(None), c.status == only), gone >= dead)
         times = (c.created_at, c.started_at, c.finished_at)
         return self._listed(part, c.status, *times, c.attempt, c.reason, gone.label("dead"), only=wanted)
@@ -285,7 +286,7 @@ class Reports(Timing):
         d, e = self.t.done.c, self.t.ended_body.c
         latest = select(e.job_id).order_by(e.job_id.desc()).limit(literal_column(str(COUNT_LIMIT))).subquery("latest")
         # Not a join: PostgreSQL, with the statistics of an empty table, walked all of `done` for each (250 s).
-        queue = select(d.queue_id).where(d.job_id == latest.c.job_id, _gave_up(d)).scalar_subquery()
+        queue = select(d.queue_id).where(d.job_id == latest.c.job_id, gave_up(d)).scalar_subquery()
         found = select(queue.label("queue_id")).select_from(latest).subquery("found")
         return select(found.c.queue_id, func.count()).group_by(found.c.queue_id)
 
@@ -405,10 +406,10 @@ class Reports(Timing):
         return update(d).where(d.c.dep_id == bindparam("p_dep_id", type_=_ID), mask).values(met=True)
 
     @statement
-    def read_meta(self) -> Executable:
-        """A fact about the schema."""
+    def schema_facts(self) -> Executable:
+        """What is known of the schema."""
         m = self.t.meta.c
-        return select(m.value).where(m.key == bindparam("p_key"))
+        return select(m.key, m.value).where(m.key.in_([literal_column(f"'{fact}'") for fact in FACTS]))
 
     @statement
     def add_meta(self) -> Executable:

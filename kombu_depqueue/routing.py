@@ -23,18 +23,21 @@ from sqlalchemy import (
     update,
 )
 
-from kombu_depqueue.reports import Reports
 from kombu_depqueue.sql import among, insert_unless_there, now, seconds_until, statement
+from kombu_depqueue.tallies import Tallies
 
-__all__ = ["Routing"]
+__all__ = ["LIMITS", "Routing"]
+
+LIMITS = "x-depqueue-limits"
+"""The argument of a queue that has its limits: no declaration changes it."""
 
 
 def _flag(name: str) -> Any:
     return bindparam(name, type_=Boolean())
 
 
-class Routing(Reports):
-    """All shared statements: those of `Reports`, and the topology's."""
+class Routing(Tallies):
+    """All shared statements: those of `Tallies`, and the topology's."""
 
     @statement
     def add_exchange(self) -> Executable:
@@ -91,6 +94,35 @@ class Routing(Reports):
         """What queues were declared with, where there is anything, by number."""
         q = self.t.queue.c
         return select(q.id, q.name, q.arguments).where(among(q.id, "ids"), q.arguments.is_not(None))
+
+    @statement
+    def queues_with_limits(self) -> Executable:
+        """The queues that have limits."""
+        q = self.t.queue.c
+        limited = q.arguments.like(literal_column(f"'%\"{LIMITS}\"%'"))
+        return select(q.id, q.channel, q.name, q.arguments).where(limited)
+
+    @statement
+    def lock_arguments(self) -> Executable:
+        """What a queue was declared with, lest another change it meanwhile."""
+        q = self.t.queue.c
+        return select(q.arguments).where(q.id == bindparam("p_queue")).with_for_update()
+
+    @statement
+    def set_arguments(self) -> Executable:
+        """Change what a queue was declared with."""
+        q = self.t.queue
+        return update(q).where(q.c.id == bindparam("p_queue")).values(arguments=bindparam("p_arguments", type_=Text()))
+
+    @statement
+    def count_unended(self) -> Executable:
+        """How many jobs of a queue have not ended, at most p_limit of those that wait, and of the others."""
+        counts = []
+        for table in (self.t.job, self.t.wait):
+            mine = select(table.c.queue_id).where(table.c.queue_id == bindparam("p_queue"))
+            some = mine.limit(bindparam("p_limit", type_=Integer())).subquery()
+            counts.append(select(func.count()).select_from(some).scalar_subquery())
+        return select(counts[0] + counts[1])
 
     @statement
     def use_queue(self) -> Executable:

@@ -13,7 +13,7 @@ memo      small named values with a time to live (Celery's saved groups).
 consumer  one row per consuming JobQueue: its lease covers all jobs it holds. Also
           leases that stand by themselves, and registered workers.
 queue     names, and what Kombu declared of them; exchange, binding, subscription: Kombu's topology.
-meta      the schema version.
+meta      the schema version, and which libraries may work with it (see `migrations`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ from sqlalchemy.types import CHAR, TIMESTAMP, TypeDecorator, TypeEngine, Uuid
 
 __all__ = ["SCHEMA_VERSION", "ConsumerKind", "Flag", "JobIdType", "ListType", "Tables", "UtcTime", "tables"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of the tables below. The library works on the one before, and on the next, too."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -225,6 +226,7 @@ class Tables:
             Column("beat_at", UtcTime, nullable=False),
             Column("leased_until", UtcTime),
             Column("orphan_after", Double),  # its own setting: others, with theirs, take its jobs for lost
+            Column("schema_version", SmallInteger),  # that it works with; NULL: 1
             postgresql_with={"fillfactor": 50},
         )
         self.job = Table(
@@ -370,6 +372,9 @@ class Tables:
             Index(p + name, table.c.expires_at, postgresql_where=expires, sqlite_where=expires)
         Index(p + "dep_job", self.dep.c.job_id, self.dep.c.ordinal)
         Index(p + "done_keep", self.done.c.keep_until)
+        if backend != "mysql":  # partial, so that no success costs anything; MySQL has none
+            failed = self.done.c.status == text("2")
+            Index(p + "done_failed", self.done.c.finished_at, postgresql_where=failed, sqlite_where=failed)
         Index(p + "memo_keep", self.memo.c.keep_until)
         Index(p + "binding_queue", self.binding.c.queue_id)
 

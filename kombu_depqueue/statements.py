@@ -410,6 +410,15 @@ class Statements:
     @statement
     def add_done(self) -> Executable:
         """Record how a job ended."""
+        # A job that Celery published again in the very moment of its end has an end record already: the newer counts.
+        return insert_or_replace(self.t.done, self.dialect, self._end())  # type: ignore[no-any-return]
+
+    @statement
+    def add_first_done(self) -> Executable:
+        """The same of a job that has never been anywhere."""
+        return insert(self.t.done).values(self._end()).inline()
+
+    def _end(self) -> dict[str, Any]:
         d = self.t.done
         names = (
             "job_id",
@@ -424,9 +433,7 @@ class Statements:
             "meta",
         )
         values: dict[str, Any] = {n: bindparam(f"p_{n}", type_=d.c[n].type) for n in names}
-        values |= {"finished_at": now(), "keep_until": after(bindparam("p_keep", type_=_F))}
-        # A job that Celery published again in the very moment of its end has an end record already: the newer counts.
-        return insert_or_replace(d, self.dialect, values)  # type: ignore[no-any-return]
+        return values | {"finished_at": now(), "keep_until": after(bindparam("p_keep", type_=_F))}
 
     def _plain_held(self) -> ColumnElement[bool]:
         j = self.t.job.c
@@ -454,6 +461,12 @@ class Statements:
         """Keep the payload of a job that may be retried."""
         e = self.t.ended_body
         return insert_or_replace(e, self.dialect, _bound(e))  # type: ignore[no-any-return]
+
+    @statement
+    def add_first_body(self) -> Executable:
+        """The same for a job that has never been anywhere."""
+        e = self.t.ended_body
+        return insert(e).values(_bound(e)).inline()
 
     @statement
     def add_release(self) -> Executable:

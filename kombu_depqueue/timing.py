@@ -70,11 +70,17 @@ class Timing(Statements):
     @statement
     def add_consumer(self) -> Executable:
         """Register a consumer, a lease that stands by itself, or a worker (no lease)."""
+        return self._add_consumer("schema_version")
+
+    @statement
+    def add_consumer_1(self) -> Executable:
+        """The same where the tables have schema version 1."""
+        return self._add_consumer()
+
+    def _add_consumer(self, *more: str) -> Executable:
         # Its number was made for it: one that is there already comes from an earlier try.
-        c = self.t.consumer
-        values: dict[str, Any] = {
-            n: bindparam(f"p_{n}", type_=c.c[n].type) for n in ("id", "kind", "name", "channel", "info", "orphan_after")
-        }
+        c, names = self.t.consumer, ("id", "kind", "name", "channel", "info", "orphan_after", *more)
+        values: dict[str, Any] = {n: bindparam(f"p_{n}", type_=c.c[n].type) for n in names}
         values |= {"started_at": now(), "beat_at": now(), "leased_until": after(bindparam("p_lease", type_=_F))}
         return insert_or_replace(c, self.dialect, values)  # type: ignore[no-any-return]
 
@@ -209,8 +215,15 @@ class Timing(Statements):
     @statement
     def prunable(self) -> Executable:
         """Records of ended jobs that are kept no longer: out of time, and no live job depends on them."""
-        old = self.out_of_time().order_by(self.t.done.c.keep_until)
-        return old.limit(bindparam("p_limit", type_=_I)).with_for_update(skip_locked=True, of=self.t.done)
+        return self._oldest().limit(bindparam("p_limit", type_=_I)).with_for_update(skip_locked=True, of=self.t.done)
+
+    @statement
+    def first_prunable(self) -> Executable:
+        """The one that goes first, whether or not another has locked it."""
+        return self._oldest().limit(literal_column("1"))
+
+    def _oldest(self) -> Select[Any]:
+        return self.out_of_time().order_by(self.t.done.c.keep_until, self.t.done.c.job_id)
 
     def out_of_time(self) -> Select[Any]:
         """The ids of those."""

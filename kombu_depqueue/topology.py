@@ -12,6 +12,7 @@ from kombu_depqueue.dialects import Tx
 from kombu_depqueue.enlisting import Deferred, enlisted
 from kombu_depqueue.exchanges import Binding, load_arguments, route
 from kombu_depqueue.records import Records
+from kombu_depqueue.routing import LIMITS
 from kombu_depqueue.store import Store
 
 __all__ = ["ExchangeFacts", "QueueFacts", "Topology"]
@@ -122,6 +123,8 @@ class Topology:
         if facts is not None and facts.declared and not abandoned and not anew:
             self._store.remember_queue("", name, facts.number, keep=not facts.ephemeral)
             return facts  # no write for each producer that declares what everybody declares
+        if facts is not None and LIMITS in facts.arguments:
+            arguments = {**arguments, LIMITS: facts.arguments[LIMITS]}
         expires = arguments.get("x-expires")
         ephemeral = bool(auto_delete or owner is not None or expires)
         values = {

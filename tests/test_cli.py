@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,61 +21,15 @@ from uuid import UUID, uuid4
 
 import click
 import pytest
+from command import PROGRAM, Cli, Said, run
 
 from kombu_depqueue import JobMessage, JobQueue, JobState
-from kombu_depqueue.cli import base, depqueue, main, output
+from kombu_depqueue.cli import base, depqueue, output
 from kombu_depqueue.testing.fill import Filler
 from kombu_depqueue.testing.fixtures import MakeQueue, Place
 from kombu_depqueue.testing.helpers import wait_until
 
 PAGE = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")
-PROGRAM = [sys.executable, "-m", "kombu_depqueue.cli"]
-
-
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.code in (0, 1, 3), self.err
-        return json.loads(self.out)
-
-    @property
-    def line(self) -> str:
-        """The only line on stderr."""
-        assert self.err.count("\n") == 1, self.err
-        assert "Traceback" not in self.err
-        return self.err.strip()
-
-
-def run(*arguments: Any) -> Said:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main([str(a) for a in arguments])
-    return Said(code, out.getvalue(), err.getvalue())
-
-
-class Cli:
-    """The command on this test's database."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def __call__(self, *arguments: Any) -> Said:
-        return run("--url", self.url, *arguments)
-
-    def start(self, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
-        command = [*PROGRAM, "--url", self.url, *map(str, arguments)]
-        piped: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, text=True, **{**piped, **options})
-
-    def process(self, *arguments: Any, **options: Any) -> Said:
-        with self.start(*arguments, **options) as started:
-            out, err = started.communicate(timeout=60)
-        return Said(started.returncode, out, err)
 
 
 @pytest.fixture(autouse=True)
@@ -474,6 +427,21 @@ def test_a_queue_is_paused_and_resumed(ready: Cli, queue: JobQueue) -> None:
     assert ready("resume", "mail", "--channel", "x", "--json").json["changed"] is False
 
 
+def test_a_queue_is_limited(ready: Cli, queue: JobQueue) -> None:
+    queue.enqueue("mail")
+    assert ready("limit", "mail").out == "mail: no limits\n"
+    assert ready("limit", "mail", "--max-length", 1).out == "mail: max_length 1\n"
+    assert ready("enqueue", "mail").line == "depqueue: queue 'mail' is full: its max_length is 1"
+    assert ready("enqueue", "mail").code == 1
+    known = ready("limit", "mail", "--max-body-bytes", 10, "--json").json
+    assert known == {"queue": "mail", "channel": "", "max_length": None, "max_body_bytes": 10}
+    assert ready("enqueue", "mail", json.dumps("x" * 99)).code == 2
+    assert ready("limit", "mail", "--clear", "--max-length", 1).code == 2
+    assert ready("limit", "mail", "--clear").out == "mail: no limits\n"
+    assert ready("limit", "mial", "--max-length", 1).code == 1
+    assert ready("enqueue", "mail").code == 0
+
+
 def test_a_mistyped_queue_is_not_made(ready: Cli, queue: JobQueue) -> None:
     queue.enqueue("mail")
     for command in (["purge", "--yes"], ["pause"], ["resume"]):
@@ -523,7 +491,8 @@ def test_whoever_sits_at_a_terminal_is_asked(
     ("url", "code", "says"),
     [
         ("nonsense", 2, "no database URL"),
-        ("mysql://u:hunter2@h/d", 2, "not supported"),
+        ("oracle://u:hunter2@h/d", 2, "not supported"),
+        ("mysql://u:hunter2@127.0.0.1:1/d", 3, "refused"),
         ("sqlite://", 2, "name a file"),
         ("sqlite:///there.is/no/such/folder.db", 3, "no such file"),
         ("sqlite:///random.db", 3, "not a database"),
@@ -771,6 +740,19 @@ def test_every_command_is_documented() -> None:
         for option in command.params:
             if isinstance(option, click.Option):
                 assert option.help or option.name in ("form",), f"{name}: {option.name}"
+
+
+def test_the_picture_shows_what_the_command_prints(tmp_path: Path) -> None:
+    docs, drawn = Path(__file__).parents[1] / "docs", tmp_path / "drawn.svg"
+    subprocess.run([sys.executable, docs / "picture.py", drawn], check=True, timeout=60)
+
+    def text(file: Path) -> str:
+        return re.sub(r"[0-9a-f]{8}(-?[0-9a-f]{4}){0,6}", "ID", file.read_text(encoding="utf-8"))
+
+    def shown(file: Path) -> list[str]:
+        return re.findall(r">([^<]*)</text>", re.sub(r"\b\d+s(?=\W)", "0s", text(file)))
+
+    assert shown(drawn) == shown(docs / "depqueue.svg")
 
 
 @pytest.mark.slow

@@ -26,11 +26,13 @@ from kombu_depqueue import (
     JobMessage,
     JobQueue,
     JobState,
+    Reservation,
     SchemaError,
     StorageError,
+    cursor,
 )
 from kombu_depqueue.testing.fixtures import MakeQueue, Place, RunProcess
-from kombu_depqueue.testing.helpers import assert_nothing_ready, drain, in_threads, wait_until
+from kombu_depqueue.testing.helpers import assert_nothing_ready, drain, failing_once, in_threads, wait_until
 
 SLACK = 3.0
 """Seconds beyond a deadline that a loaded machine may take."""
@@ -518,6 +520,41 @@ def test_row_that_vanished_is_a_lost_lease(make_queue: MakeQueue, engine: Engine
     with pytest.raises(DepQueueError):
         reservation.ack()
     assert reservation.settled
+
+
+@pytest.mark.parametrize("at", ["ranks", "claim", "status", "stand_alone"])
+def test_what_was_claimed_comes_again_if_it_could_not_be_handed_out(
+    at: str, make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database goes away between a claim and what has to be asked after it: nobody has seen the jobs."""
+    queue = make_queue()
+    queue.queues()
+    owner = queue._records if at == "status" else queue._store
+    if at in ("ranks", "claim"):  # where claims are slow, they go on behind a cursor
+        monkeypatch.setattr(cursor, "SLOW", 0.0)
+        monkeypatch.setattr(cursor, "ROW", 1)
+    if at == "claim":
+        queue.enqueue("t")
+        queue.dequeue(["t"], 0).ack()
+        monkeypatch.setattr(cursor, "SOONEST", 0.0)
+        monkeypatch.setattr(cursor, "SHARE", 0)
+    job_id = queue.enqueue("t")
+
+    def reserve() -> Reservation:
+        if at == "status":
+            return queue.dequeue_by_id(job_id)
+        return queue.reserve_many(5, 10, queues=["t"], renew=at != "stand_alone")[0]
+
+    with monkeypatch.context() as patch:
+        works = getattr(owner, at)
+        fails = failing_once(works)
+        # Behind the cursor there is one; the look from the head for more of them fails.
+        calls = iter([works if at == "claim" else fails])
+        patch.setattr(owner, at, lambda *args, **options: next(calls, fails)(*args, **options))
+        with pytest.raises(StorageError, match="wanted"):
+            reserve()
+    again = make_queue().reserve_many(5, 10, queues=["t"]) if at != "status" else [reserve()]
+    assert [(r.job_id, r.attempt) for r in again] == [(job_id, 1)]
 
 
 # -- SQLite: others that hold the lock -------------------------------------------------------

@@ -207,7 +207,7 @@ def test_links_between_the_pages_lead_somewhere() -> None:
 
 
 def test_examples_are_found() -> None:
-    assert {"Celery", "Without Celery", "More of the API", "What is otherwise", SETTINGS} == {
+    assert {"Celery", "Without Celery", "More of the API", "What is otherwise", "In an application", SETTINGS} == {
         section.title for section in _sections()
     }
     for file in _files():

@@ -124,8 +124,8 @@ def old_snapshot(scene: Scene) -> Iterator[Row]:
 def _under_a_snapshot(scene: Scene, name: str, url: str, seconds: int) -> Iterator[Row]:
     window, rate = scene.pick(10, 5, 1), 3_000
     with ExitStack() as running:
-        workers = [_start(running, programs.drain, name, url, BATCH, float(window)) for _ in range(2)]
-        offer = _start(running, programs.offer, name, url, float(rate), BATCH, float(seconds))
+        workers = [start(running, programs.drain, name, url, BATCH, float(window)) for _ in range(2)]
+        offer = start(running, programs.offer, name, url, float(rate), BATCH, float(seconds))
         with scene.admin(url) as old:
             old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
             old.execute("SELECT count(*) FROM pg_class")
@@ -149,7 +149,7 @@ def _under_a_snapshot(scene: Scene, name: str, url: str, seconds: int) -> Iterat
             at=minutes,
         )
     last = sum(p[1] for p in windows[-1]) / window
-    longest = max(p[3] for p in windows[-1])
+    longest = max(p[4] for p in windows[-1])
     yield Row(
         f"old snapshot for {seconds} s: done in the last {window} s of {rate:,} jobs/s",
         name,
@@ -160,7 +160,7 @@ def _under_a_snapshot(scene: Scene, name: str, url: str, seconds: int) -> Iterat
     )
 
 
-def _start(running: ExitStack, program: Callable[..., None], *args: object) -> ChildProcess:
+def start(running: ExitStack, program: Callable[..., None], *args: object) -> ChildProcess:
     child = ChildProcess(program, *args)
     running.callback(child.close)
     assert child.heard(30) == "ready"

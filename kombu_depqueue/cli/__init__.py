@@ -1,10 +1,13 @@
 """The `depqueue` command: what is in the queues, why a job does not run, and what operators do about it.
 
-base.py     where the database is, options that all commands have, how errors end a command
-output.py   tables, fields and JSON documents
-reading.py  commands that only look
-acting.py   commands that make and change queues
-mending.py  commands that mend single jobs
+base.py       where the database is, options that all commands have, how errors end a command
+output.py     tables, fields and JSON documents
+reading.py    commands that only look
+acting.py     commands that make and change queues
+mending.py    commands that mend single jobs
+observing.py  how the queue and its database are: metrics, doctor
+measuring.py  bench
+schema.py     commands about the tables themselves
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from collections.abc import Sequence
 import click
 
 from kombu_depqueue._version import __version__
-from kombu_depqueue.cli import acting, mending, reading
+from kombu_depqueue.cli import acting, measuring, mending, observing, reading, schema
 from kombu_depqueue.cli.base import Group, Interrupted, PipeClosed, Place, code_of, place_options
 from kombu_depqueue.errors import DepQueueError
 
@@ -35,8 +38,9 @@ def depqueue() -> None:
     """
 
 
-for command in (*reading.COMMANDS, *acting.COMMANDS, *mending.COMMANDS):
-    depqueue.add_command(command)
+for module in (reading, acting, mending, observing, measuring, schema):
+    for command in module.COMMANDS:
+        depqueue.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

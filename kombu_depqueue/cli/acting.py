@@ -154,6 +154,43 @@ def _pause(place: Place, name: str, channel: str, paused: bool, as_json: bool) -
 
 
 @click.command(cls=Command)
+@click.argument("name", metavar="QUEUE")
+@channel_option
+@click.option("--max-length", type=click.IntRange(0), metavar="N", help="Jobs that have not ended.")
+@click.option("--max-body-bytes", type=click.IntRange(0), metavar="N", help="Bytes of a payload with its headers.")
+@click.option("--clear", is_flag=True, help="Take all limits away.")
+@json_option
+@click.pass_obj
+def limit(
+    place: Place,
+    name: str,
+    channel: str,
+    max_length: int | None,
+    max_body_bytes: int | None,
+    clear: bool,
+    as_json: bool,
+) -> None:
+    """Bound the number and the size of a queue's jobs.
+
+    Without options its limits are shown. An enqueue beyond them is refused (QueueFull). They take the place of those
+    before; all processes know them within 5 seconds.
+    """
+    given = (max_length, max_body_bytes)
+    if clear and given != (None, None):
+        raise Refused("--clear and a limit exclude each other")
+    with place.open() as queue:
+        _known(queue, name, channel)
+        if clear or given != (None, None):
+            queue.limit(name, max_length=max_length, max_body_bytes=max_body_bytes, channel=channel)
+        length, size = queue.limits(name, channel=channel)
+    if as_json:
+        document({"queue": name, "channel": channel, "max_length": length, "max_body_bytes": size})
+        return
+    shown = ", ".join(f"{what} {n}" for what, n in (("max_length", length), ("max_body_bytes", size)) if n is not None)
+    click.echo(clean(f"{name}: {shown or 'no limits'}"))
+
+
+@click.command(cls=Command)
 @dry_run_option
 @yes_option
 @json_option
@@ -199,4 +236,4 @@ def demo(workers: int, database: str | None, keep: bool) -> int:
     return main(arguments)
 
 
-COMMANDS = (init, enqueue, purge, pause, resume, prune, demo)
+COMMANDS = (init, enqueue, purge, pause, resume, limit, prune, demo)

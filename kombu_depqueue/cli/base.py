@@ -82,6 +82,12 @@ class Place:
     def open(self, *, create: bool = False) -> JobQueue:
         """Open it, and create what is missing only if asked to: a mistyped path must not become a new database."""
         from kombu_depqueue.queue import JobQueue  # not for --help, nor for the shell's completion
+
+        options = self.checked(create=create)
+        return JobQueue(self.url, **options)
+
+    def checked(self, *, create: bool = False) -> dict[str, Any]:
+        """The options with which it is opened."""
         from kombu_depqueue.settings import parse, shown_url
 
         settings = parse(self.url, self.options)
@@ -91,7 +97,7 @@ class Place:
         is_file = settings.url.get_backend_name() == "sqlite" and "uri" not in settings.url.query
         if is_file and file and file != ":memory:" and not create and not os.path.exists(file):
             raise SchemaError("there is no such file: `depqueue init` makes it", found=None, wanted=())
-        return JobQueue(self.url, **{**self.options, "create": create})
+        return {**self.options, "create": create}
 
     def said(self, error: DepQueueError) -> str:
         """An error in one line: with the database, if that is what it is about."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from kombu_depqueue.dialects.base import Dialect, Failure, Tx
+from kombu_depqueue.dialects.inspection import Finding, Severity, TableSize
 from kombu_depqueue.errors import InvalidJob
 from kombu_depqueue.settings import Settings
 
-__all__ = ["Dialect", "Failure", "Tx", "dialect_for"]
+__all__ = ["Dialect", "Failure", "Finding", "Severity", "TableSize", "Tx", "dialect_for"]
 
 
 def dialect_for(settings: Settings, engine: object = None) -> Dialect:

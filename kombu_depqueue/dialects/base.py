@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, Index, Table
 from sqlalchemy.engine.interfaces import Dialect as SADialect
 from sqlalchemy.exc import SQLAlchemyError
 
+from kombu_depqueue.changes import Change
+from kombu_depqueue.dialects.inspection import Inspection
 from kombu_depqueue.dialects.steps import Steps
 from kombu_depqueue.errors import InvalidJob
 from kombu_depqueue.routing import Routing
@@ -31,7 +33,7 @@ class Failure(enum.Enum):
     LOST = "the connection is gone"
     RETRY = "the transaction was rolled back and may be tried again"
     TAKEN = "a unique key exists already"
-    NO_TABLE = "a table is missing"
+    NO_TABLE = "a table or a column is missing"
     OTHER = "anything else"
 
 
@@ -94,6 +96,8 @@ class Dialect(Steps):
     has_change_counter: ClassVar[bool] = False
     """`change_counter` tells cheaply whether anything was committed."""
     creates_by_default: ClassVar[bool] = False
+    has_roles: ClassVar[bool] = False
+    """Its users have rights of their own (see `grants`)."""
     locks_memory: ClassVar[bool] = False
     """Its driver has locks that do not survive a fork."""
     look_interval: ClassVar[float | None] = None
@@ -146,6 +150,44 @@ class Dialect(Steps):
         """Create what is missing, in the transaction under way."""
         raise NotImplementedError
 
+    def is_collision(self, error: BaseException) -> bool:
+        """Whether another created the same tables at the same moment."""
+        return False
+
+    def grantee(self, name: str) -> str:
+        """The name of a role (or user), quoted."""
+        return self.engine.dialect.identifier_preparer.quote_identifier(name)
+
+    def usage(self, grantee: str) -> list[str]:
+        """The statements that give a role what it needs beside the tables."""
+        return []
+
+    def grants(self, table: Table, columns: Mapping[str, Sequence[str]], grantee: str) -> list[str]:
+        """The statement that lets a role do this with a table: by SELECT, INSERT, ... the columns (none: all)."""
+        quote = self.engine.dialect.identifier_preparer
+        parts = [
+            f"{what} ({', '.join(map(quote.quote, names))})" if names else what for what, names in columns.items()
+        ]
+        return [f"GRANT {', '.join(parts)} ON {quote.format_table(table)} TO {grantee}"]
+
+    def ownership(self, grantee: str) -> list[str]:
+        """The statements that let a role create and change the tables."""
+        raise NotImplementedError
+
+    def stay(self, connection: Connection) -> None:
+        """The transaction that was begun, and has locked a row, stays open for as long as others work."""
+
+    def spelled(self, change: Change, wait: float, patience: float) -> list[str]:
+        """The statements that make a change of the schema.
+
+        One that excludes others waits for its lock for `wait` seconds at most, else for `patience`.
+        """
+        return [str(change.compile(dialect=self.engine.dialect)).strip()]
+
+    def is_half_made(self, connection: Connection, index: Index) -> bool:
+        """Whether there is such an index, but one that was left unfinished."""
+        return False
+
     def abort(self, connection: Any) -> None:
         """End a call that another thread makes on this connection; it fails there."""
         raise NotImplementedError
@@ -192,4 +234,8 @@ class Dialect(Steps):
 
     def change_counter(self, connection: Any) -> int:
         """A number that changes when another connection commits."""
+        raise NotImplementedError
+
+    def inspection(self) -> Inspection:
+        """Who can say how the database is."""
         raise NotImplementedError

@@ -17,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     Engine,
     Executable,
+    Table,
     and_,
     bindparam,
     create_engine,
@@ -29,7 +30,9 @@ from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.engine.interfaces import Dialect as SADialect
 from sqlalchemy.schema import CreateTable
 
+from kombu_depqueue.changes import Change
 from kombu_depqueue.dialects.base import Dialect, Failure, Tx
+from kombu_depqueue.dialects.inspection import Inspection
 from kombu_depqueue.dialects.steps import Claimed, Ending, Key, Wanted, in_order
 from kombu_depqueue.dialects.stepwise import BY_KEY, Stepwise
 from kombu_depqueue.errors import InvalidJob, StorageError
@@ -54,6 +57,7 @@ _FAILURES = {
     1412: Failure.RETRY,  # table definition has changed
     1062: Failure.TAKEN,
     1146: Failure.NO_TABLE,
+    1054: Failure.NO_TABLE,  # unknown column
     1053: Failure.LOST,  # server shutdown
     1290: Failure.LOST,  # read only: we are on a former primary
     1792: Failure.LOST,
@@ -189,6 +193,7 @@ class MySQL(Dialect):
     name: ClassVar[str] = "mysql"
     names: ClassVar[tuple[str, ...]] = ("mariadb",)
     drivers: ClassVar[tuple[str, ...]] = ("pymysql",)
+    has_roles: ClassVar[bool] = True
     look_interval: ClassVar[float | None] = 0.05
     statements: ClassVar[type[Routing]] = MySQLStatements
     transaction: ClassVar[type[Tx]] = MySQLTx
@@ -258,6 +263,33 @@ class MySQL(Dialect):
                 columns = ", ".join(f"`{c.name}`" for c in index.columns)
                 lines = f"{lines.rstrip()},\n\t{kind} {index.name} ({columns})"
             cursor.execute(f"{lines}\n){engine} CHARACTER SET utf8mb4 COLLATE {collation}")
+
+    def grantee(self, name: str) -> str:
+        """Differs: a user is name@host; a name alone is a role (or a user from anywhere)."""
+        user, at, host = name.partition("@")
+        if "'" in name or "\\" in name:
+            raise InvalidJob("role", f"{name!r} holds a quote or a backslash")
+        return f"'{user}'@'{host}'" if at else f"'{user}'"
+
+    def grants(self, table: Table, columns: Mapping[str, Sequence[str]], grantee: str) -> list[str]:
+        """Differs: who adds what may be there (a queue; a lock on an id, in `meta`) must be allowed to update it."""
+        allowed = {what: tuple(names) for what, names in columns.items()}
+        if table is self.tables.meta:
+            allowed |= {"INSERT": ("key", "value"), "UPDATE": ("key", "value")}
+        elif table is self.tables.queue and allowed.get("UPDATE") != ():
+            allowed["UPDATE"] = (*allowed.get("UPDATE", ()), "id", "channel", "name")
+        return super().grants(table, allowed, grantee)
+
+    def ownership(self, grantee: str) -> list[str]:
+        """Differs: rights on tables, also on those that are still to come."""
+        quote = self.engine.dialect.identifier_preparer
+        what = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX, DROP"
+        tables = self.tables.metadata.sorted_tables
+        return [f"GRANT {what} ON {quote.format_table(table)} TO {grantee}" for table in tables]
+
+    def spelled(self, change: Change, wait: float, patience: float) -> list[str]:
+        """Differs: every change needs the table for itself for a moment."""
+        return [f"SET SESSION lock_wait_timeout = {max(1, int(wait))}", *super().spelled(change, wait, patience)]
 
     def abort(self, connection: Any) -> None:
         """Differs: cuts the socket; a frozen server answers nothing else."""
@@ -334,3 +366,9 @@ class MySQL(Dialect):
             ended.append({**dict(zip(columns, row, strict=True)), **end, "p_keep": how.keep})
         tx.many(self.sql.add_done, [one for one in ended if one["p_job_id"] is not None])
         return {row[0] for row in taken}
+
+    def inspection(self) -> Inspection:
+        """Differs: by its information schema."""
+        from kombu_depqueue.dialects.mysql_inspection import MySQLInspection
+
+        return MySQLInspection(self)

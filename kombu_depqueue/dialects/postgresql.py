@@ -20,13 +20,15 @@ from operator import itemgetter
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Index, create_engine, event
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine.interfaces import Dialect as SADialect
 from sqlalchemy.schema import CreateIndex, CreateSequence, CreateTable
 
+from kombu_depqueue.changes import Change
 from kombu_depqueue.dialects import postgresql_sql
 from kombu_depqueue.dialects.base import RESULTS, Dialect, Failure, Tx
+from kombu_depqueue.dialects.inspection import Inspection
 from kombu_depqueue.dialects.steps import Claimed, Ending, Key, Released, Wanted, in_order
 from kombu_depqueue.errors import Duplicate
 
@@ -40,8 +42,8 @@ _KNOBS = {
     "enable_mergejoin": "off",
     "jit": "off",
 }
-CREATING = 7061951428376
-"""The advisory lock of those that create tables; no other program's, one hopes."""
+COLLISIONS = ("23505", "42P06", "42P07", "42710")
+"""What a creator meets that another was faster: a name is taken (in the catalog; as schema, table, another object)."""
 LOCKS = 1024
 """So many locks for all ids that are given by callers."""
 
@@ -53,6 +55,7 @@ _FAILURES = {
     "53300": Failure.RETRY,  # too_many_connections
     "23505": Failure.TAKEN,
     "42P01": Failure.NO_TABLE,
+    "42703": Failure.NO_TABLE,  # undefined_column
     "3F000": Failure.NO_TABLE,  # schema missing
     "57P01": Failure.LOST,  # admin_shutdown
     "57P02": Failure.LOST,  # crash_shutdown
@@ -76,6 +79,7 @@ class PostgreSQL(Dialect):
     pipelines: ClassVar[bool] = True
     has_notify: ClassVar[bool] = True
     has_sessions: ClassVar[bool] = True
+    has_roles: ClassVar[bool] = True
 
     def __init__(self, settings: Any, engine: object = None) -> None:
         self.pooled = not settings.prepared_statements
@@ -141,8 +145,7 @@ class PostgreSQL(Dialect):
                 yield
 
     def create_tables(self, connection: Any) -> None:
-        """Differs: a schema and a sequence; creators wait for each other."""
-        connection.execute(f"SELECT pg_advisory_xact_lock({CREATING})")
+        """Differs: a schema and a sequence. Of two creators one fails where it met the other, and begins anew."""
         schema = self.tables.schema
         if schema and not connection.execute("SELECT to_regnamespace(%s)", [schema]).fetchone()[0]:
             connection.execute(f'CREATE SCHEMA "{schema}"')
@@ -152,6 +155,54 @@ class PostgreSQL(Dialect):
             made += [CreateIndex(i, if_not_exists=True) for i in sorted(table.indexes, key=lambda i: str(i.name))]
         for element in made:
             connection.execute(str(element.compile(dialect=self.engine.dialect)))
+
+    def is_collision(self, error: BaseException) -> bool:
+        """Differs: IF NOT EXISTS looks first, and is not alone. No advisory lock: anybody may hold those."""
+        return getattr(error, "sqlstate", None) in COLLISIONS
+
+    def _sequences(self) -> list[str]:
+        names = [f"{self.tables.prefix}seq", f"{self.tables.queue.name}_id_seq"]
+        quote = self.engine.dialect.identifier_preparer.quote
+        return [f"{quote(self.tables.schema)}.{quote(n)}" if self.tables.schema else quote(n) for n in names]
+
+    def usage(self, grantee: str) -> list[str]:
+        """Differs: the schema, and the sequences."""
+        quote = self.engine.dialect.identifier_preparer.quote
+        schema = [f"GRANT USAGE ON SCHEMA {quote(self.tables.schema)} TO {grantee}"] if self.tables.schema else []
+        return [*schema, f"GRANT USAGE ON SEQUENCE {', '.join(self._sequences())} TO {grantee}"]
+
+    def ownership(self, grantee: str) -> list[str]:
+        """Differs: whoever changes a table must own it; a sequence that a column owns goes with its table."""
+        quote = self.engine.dialect.identifier_preparer
+        texts = []
+        if self.tables.schema:
+            schema = quote.quote(self.tables.schema)
+            texts += [f"CREATE SCHEMA IF NOT EXISTS {schema}", f"ALTER SCHEMA {schema} OWNER TO {grantee}"]
+        tables = [quote.format_table(table) for table in self.tables.metadata.sorted_tables]
+        texts += [f"ALTER TABLE IF EXISTS {table} OWNER TO {grantee}" for table in tables]
+        return [*texts, f"ALTER SEQUENCE IF EXISTS {self._sequences()[0]} OWNER TO {grantee}"]
+
+    def stay(self, connection: Connection) -> None:
+        """Differs: the server must not end it for idleness.
+
+        And its last query's snapshot, for which CREATE INDEX CONCURRENTLY would wait for ever, goes with the next
+        statement, if that has none (SET).
+        """
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+    def spelled(self, change: Change, wait: float, patience: float) -> list[str]:
+        """Differs: an index is made outside of any transaction, where a pooler would give the limit to others."""
+        texts = super().spelled(change, wait, patience)
+        if change.excludes:
+            return ["BEGIN", f"SET LOCAL lock_timeout = '{wait * 1000:.0f}ms'", *texts, "COMMIT"]
+        return texts if self.pooled else [f"SET lock_timeout = '{patience * 1000:.0f}ms'", *texts]
+
+    def is_half_made(self, connection: Connection, index: Index) -> bool:
+        """Differs: an index that was given up midway stays, and is never used."""
+        name = self.engine.dialect.identifier_preparer.format_index(index)
+        schema = f'"{self.tables.schema}".' if self.tables.schema else ""
+        found = "SELECT EXISTS (SELECT FROM pg_catalog.pg_index WHERE NOT indisvalid AND indexrelid = to_regclass(%s))"
+        return bool(connection.exec_driver_sql(found, (f"{schema}{name}",)).scalar())
 
     def abort(self, connection: Any) -> None:
         """Differs: cuts the socket; a frozen server answers nothing else."""
@@ -305,6 +356,12 @@ class PostgreSQL(Dialect):
     def hinted(self, connection: Any) -> bool:
         """Differs: what NOTIFY brought."""
         return any(True for _ in connection.notifies(timeout=0))
+
+    def inspection(self) -> Inspection:
+        """Differs: by its catalog."""
+        from kombu_depqueue.dialects.postgresql_inspection import PostgreSQLInspection
+
+        return PostgreSQLInspection(self)
 
 
 def _array(numbers: Iterable[float]) -> str:

@@ -8,6 +8,7 @@ which is fair (3 to 4 at worst) and lets a deadline hold.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -20,12 +21,14 @@ from sqlalchemy.engine.interfaces import Dialect as SADialect
 from sqlalchemy.pool import QueuePool
 
 from kombu_depqueue.dialects.base import Dialect, Failure, Tx
+from kombu_depqueue.dialects.inspection import Inspection
 from kombu_depqueue.dialects.steps import Ending, Key
 from kombu_depqueue.errors import InvalidJob
 
 __all__ = ["SQLite"]
 
 _TOKEN = attrgetter("token")
+_MISSING = re.compile("^no such (table|column)|has no column named")
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -108,7 +111,7 @@ class SQLite(Dialect):
             sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
         ):
             return Failure.TAKEN
-        if isinstance(error, sqlite3.OperationalError) and str(error).startswith("no such table"):
+        if isinstance(error, sqlite3.OperationalError) and _MISSING.search(str(error)):
             return Failure.NO_TABLE
         return Failure.OTHER
 
@@ -125,3 +128,9 @@ class SQLite(Dialect):
     def change_counter(self, connection: Any) -> int:
         """Differs: SQLite counts the commits of others for each connection (2 us to read)."""
         return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def inspection(self) -> Inspection:
+        """Differs: by pragmas."""
+        from kombu_depqueue.dialects.sqlite_inspection import SQLiteInspection
+
+        return SQLiteInspection(self)

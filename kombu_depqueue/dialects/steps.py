@@ -172,12 +172,18 @@ class Steps:
         self.record_end(tx, [job], ending)
         return job
 
-    def record_end(self, tx: Tx, jobs: Sequence[StoredJob], ending: Ending) -> list[UUID]:
-        """Record the end of jobs that were taken out; returns those whose dependents must be told."""
+    def record_end(self, tx: Tx, jobs: Sequence[StoredJob], ending: Ending, *, first: bool = False) -> list[UUID]:
+        """Record the end of jobs that were taken out; returns those whose dependents must be told.
+
+        `first`: they have never been anywhere, so there is no older record to be replaced.
+        """
         tracked = [j for j in jobs if j.job_id is not None]
-        tx.many(self.sql.add_done, [_done(j, ending) for j in tracked])
+        add_done, add_body = self.sql.add_done, self.sql.add_ended_body
+        if first:  # whoever only publishes may not write over a record
+            add_done, add_body = self.sql.add_first_done, self.sql.add_first_body
+        tx.many(add_done, [_done(j, ending) for j in tracked])
         if ending.status != STATUS[JobState.SUCCEEDED]:
-            tx.many(self.sql.add_ended_body, [_body(j) for j in tracked])
+            tx.many(add_body, [_body(j) for j in tracked])
         told = [j.job_id for j in tracked if j.flags & Flag.HAS_DEPENDENTS and j.job_id]
         nil = {"p_status": ending.status, "p_after_id": NIL}
         # A job that ended before, and was published again since, may have left a note.

@@ -18,7 +18,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,10 @@ from sqlalchemy import (
     make_url,
     text,
 )
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from kombu_depqueue import JobQueue
-from kombu_depqueue.dialects.postgresql import CREATING
 from kombu_depqueue.testing.helpers import ChildProcess
 from kombu_depqueue.testing.kombu_door import KombuDoor
 from kombu_depqueue.testing.servers import DRIVERS, SERVERS, ServerMissing
@@ -282,11 +281,11 @@ def business(engine: Engine, place: Place) -> Table:
         Column("id", Integer, primary_key=True),
         Column("name", String(50), nullable=False),
     )
-    with engine.begin() as connection:
-        if place.schema:
-            # Two creators of one schema at the same moment fail, IF NOT EXISTS or not: a queue's thread may be one.
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({CREATING})"))
+    if place.schema:
+        # Of two creators of one schema at the same moment one fails, IF NOT EXISTS or not: a queue's thread may be one.
+        with suppress(IntegrityError), engine.begin() as connection:
             connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {place.schema}"))
+    with engine.begin() as connection:
         metadata.create_all(connection)
     return table
 

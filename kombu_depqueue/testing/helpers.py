@@ -18,7 +18,7 @@ from uuid import UUID
 
 import pytest
 
-from kombu_depqueue.errors import Empty
+from kombu_depqueue.errors import Empty, StorageError
 from kombu_depqueue.job import JobState
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
     "assert_nothing_ready",
     "drain",
     "end_job",
+    "failing_once",
     "in_threads",
     "reserve_and_lose",
     "say",
@@ -49,6 +50,18 @@ def wait_until(condition: Callable[[], T], timeout: float = 15.0, *, interval: f
             return value
         assert time.monotonic() < deadline, f"not true within {timeout} s (last: {value!r})"
         time.sleep(interval)
+
+
+def failing_once(function: Callable[..., T], error: Exception | None = None) -> Callable[..., T]:
+    """The function, whose first call fails with `error` (by default a StorageError)."""
+    left = [error or StorageError("wanted")]
+
+    def call(*args: Any, **options: Any) -> T:
+        if left:
+            raise left.pop()
+        return function(*args, **options)
+
+    return call
 
 
 def wait_for_state(queue: JobQueue, job_id: UUID, *states: JobState, timeout: float = 15.0) -> JobState:

@@ -175,7 +175,7 @@ class KombuDoor(JobQueue):
         reservation.settled = True
         getattr(reservation.delivered, how)()
         if how == "ack":
-            reservation.delivered.channel.connection.deliveries.flush()
+            reservation.delivered.channel.connection.deliveries.settlements.flush()
 
 
 class Delivery(Reservation):

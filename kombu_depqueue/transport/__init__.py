@@ -145,12 +145,12 @@ class Transport(base.Transport):
     def is_told(self, claimed: Claimed) -> bool:
         """Whether the outcome of a message that is being acked is known."""
         _outcomes.receive()  # whoever told it did so before Celery came to ack
-        return self.deliveries.is_told(claimed)
+        return self.deliveries.settlements.is_told(claimed)
 
     def take_told(self, claimed: Claimed) -> Ending | None:
         """The outcome that was told of a message not acked yet."""
         _outcomes.receive()
-        return None if self._deliveries is None else self._deliveries.take_told(claimed)
+        return None if self._deliveries is None else self._deliveries.settlements.take_told(claimed)
 
     def conclude(self, key: Key, job_id: UUID, ending: Ending) -> bool:
         """Tell the outcome of a message consumed here, together with acks; False: it was consumed elsewhere."""
@@ -211,7 +211,7 @@ class Transport(base.Transport):
         except DepQueueError as error:
             logger.warning("could not flush acks: %s", error)
             if deliveries is not None:
-                _outcomes.keep(deliveries.untold())
+                _outcomes.keep(deliveries.settlements.untold())
         if queue is not None and not forked:
             try:
                 queue.close()

@@ -228,13 +228,14 @@ class Channel(Declarations):
         claimed = self._queue.claim([number], 1)
         if not claimed:
             return None
-        one = codec.joined(self._queue, claimed[0])
+        with self._queue.handing_out(claimed):
+            one = codec.joined(self._queue, claimed[0])
+            if no_ack and one is not None:
+                self._queue.ack_messages([one])
         if one is None:
             return self.basic_get(queue, no_ack)
         tag = next(self._tags)
-        if no_ack:
-            self._queue.ack_messages([one])
-        else:
+        if not no_ack:
             self._unacked[tag] = one
         return codec.Message(one, self, tag, None, stored)
 

@@ -15,28 +15,24 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kombu_depqueue.dialects.steps import STATUS, Claimed, Ending, Key
+from kombu_depqueue.dialects.steps import Claimed, Ending
 from kombu_depqueue.errors import DepQueueError, QueueClosed, StorageError
-from kombu_depqueue.job import JobState
 from kombu_depqueue.messages import MessageQueue
 from kombu_depqueue.transport.codec import joined
-from kombu_depqueue.transport.pipe import Told
+from kombu_depqueue.transport.settlements import LINGER, Settlements, too_late
 
 __all__ = ["Consumer", "Deliveries"]
 
 logger = logging.getLogger("kombu_depqueue")
 
-LINGER = 0.005
-"""Seconds that an ack waits for company while there is no hurry."""
 RESERVE = 0.05
 """Seconds without an ack after which what was fetched beyond the prefetch count goes back."""
 MOST = 100
 """Messages in one claim."""
-SUCCEEDED = STATUS[JobState.SUCCEEDED]
 CONTROL_EVERY = 0.05
 """Seconds between looks for control messages while tasks keep coming."""
 
@@ -66,11 +62,7 @@ class Deliveries:
         self._prefetch_limit = prefetch_limit
         self._consumers: list[Consumer] = []
         self._ready: deque[tuple[Consumer, Claimed]] = deque()
-        self._acks: deque[Claimed] = deque()
-        self._endings: dict[tuple[int, int], Ending] = {}
-        """How those end that come to something else than success without a result, by order number and token."""
-        self._running: dict[tuple[int, int], tuple[Claimed, float]] = {}
-        """Those that were acked, and when, before their outcome, which is told later."""
+        self.settlements = Settlements(queue)
         self._numbers: set[int] = set()
         """All queues ever consumed."""
         self._arrived = threading.Condition()
@@ -162,45 +154,33 @@ class Deliveries:
 
     def ack(self, claimed: Claimed, *, hurry: bool) -> None:
         """Ack soon; `hurry`: the consumer may get more for it."""
-        self._acks.append(claimed)
-        if hurry or self._dozing or len(self._acks) >= MOST // 4:
-            self._dozing = False
-            self._queue.interrupt()
-        self._go_on()
+        waiting = self.settlements.ack(claimed)
+        self._rouse(hurry or waiting >= MOST // 4)
 
     def run_on(self, claimed: Claimed) -> None:
         """Acked, and the outcome is owed: unless that comes soon, it is never to be handed out again."""
-        self._running[claimed.seq, claimed.token] = claimed, time.monotonic()
-        if self._dozing:
-            self._dozing = False
-            self._queue.interrupt()
-        self._go_on()
+        self.settlements.run_on(claimed)
+        self._rouse()
 
     def conclude(self, claimed: Claimed, ending: Ending, *, acked: bool) -> None:
         """Tell the outcome soon: now, if the message was `acked` before, else with its ack."""
-        key = claimed.seq, claimed.token
-        if key in self._endings:
-            return  # the first word counts
-        self._endings[key] = ending
-        self._running.pop(key, None)
-        if acked:
+        if self.settlements.conclude(claimed, ending) and acked:
             self.ack(claimed, hurry=False)
 
     def has_consumed(self, queue: int) -> bool:
         """Whether it fetches from this queue, or did."""
         return queue in self._numbers
 
-    def is_told(self, claimed: Claimed) -> bool:
-        """Whether the outcome is known already, and waits for the ack."""
-        return (claimed.seq, claimed.token) in self._endings
-
-    def take_told(self, claimed: Claimed) -> Ending | None:
-        """The outcome that waits for the ack, which will not come."""
-        return self._endings.pop((claimed.seq, claimed.token), None)
-
     def credit_changed(self) -> None:
         """A consumer may have more."""
         self._queue.interrupt()
+        self._go_on()
+
+    def _rouse(self, hurry: bool = False) -> None:
+        """There is something to tell the database, and room for what was held in reserve."""
+        if hurry or self._dozing:
+            self._dozing = False
+            self._queue.interrupt()
         self._go_on()
 
     def _go_on(self) -> None:
@@ -209,87 +189,6 @@ class Deliveries:
             with self._arrived:
                 self._arrived.notify_all()
             self.signal()
-
-    def flush(self) -> bool:
-        """Ack what is to be acked, now; whether there was anything."""
-        todo = self._pop_acks()
-        if todo:
-            with self._kept(todo):
-                self._too_late(self._queue.ack_messages(todo, self._own(todo)))
-            self._forget(todo)
-        return self._mark_running() or bool(todo)
-
-    def _mark_running(self) -> bool:
-        """Mark those that have been running for a while: the outcome of the others may be here any moment."""
-        late = time.monotonic() - (0 if self._closed else LINGER)
-        todo = [claimed for claimed, since in list(self._running.values()) if since <= late]
-        if todo:
-            self._queue.run_on(todo)
-            for claimed in todo:
-                self._running.pop((claimed.seq, claimed.token), None)
-        return bool(todo)
-
-    def _own(self, todo: list[Claimed]) -> dict[int, Ending]:
-        if not self._endings:
-            return {}
-        told = ((c.seq, self._endings.get((c.seq, c.token))) for c in todo)
-        # A success without a result is what an ack means anyway.
-        return {seq: e for seq, e in told if e is not None and not (e.result is None and e.meta is None)}
-
-    def _forget(self, todo: list[Claimed]) -> None:
-        if self._endings:
-            for claimed in todo:
-                self._endings.pop((claimed.seq, claimed.token), None)
-
-    def _pop_acks(self) -> list[Claimed]:
-        todo: list[Claimed] = []
-        with contextlib.suppress(IndexError):
-            while len(todo) < 1000:
-                todo.append(self._acks.popleft())
-        return self._without_failed(todo) if self._endings else todo
-
-    def _without_failed(self, todo: list[Claimed]) -> list[Claimed]:
-        """End those that have not succeeded, one by one."""
-        good = []
-        for position, claimed in enumerate(todo):
-            ending = self._endings.get((claimed.seq, claimed.token))
-            if ending is None or ending.status == SUCCEEDED:
-                good.append(claimed)
-                continue
-            try:
-                self._queue.conclude_held(claimed, ending)
-            except (StorageError, QueueClosed):
-                self._acks.extendleft(reversed([*good, *todo[position:]]))
-                raise
-            except DepQueueError as error:
-                logger.error("the outcome of job %s cannot be told: %s", claimed.job_id, error)
-            self._forget([claimed])
-        return good
-
-    @contextlib.contextmanager
-    def _kept(self, todo: list[Claimed]) -> Iterator[None]:
-        """What could not be acked is acked later; what cannot be acked at all holds up nobody else."""
-        try:
-            yield
-        except (StorageError, QueueClosed):
-            self._acks.extendleft(reversed(todo))
-            raise
-        except DepQueueError:
-            for claimed in todo:
-                try:
-                    self._queue.ack_messages([claimed], self._own([claimed]))
-                except (StorageError, QueueClosed):
-                    self._acks.append(claimed)
-                except DepQueueError as error:
-                    logger.error("job %s cannot be acked: %s", claimed.job_id, error)
-                else:
-                    self._forget([claimed])
-            raise
-
-    def _too_late(self, lost: list[Claimed]) -> None:
-        for claimed in lost:
-            # Celery's retry publishes the same job anew and only then acks: nothing is wrong then.
-            logger.debug("ack came too late: job %s was handed out again or superseded", claimed.job_id)
 
     # the thread's side
 
@@ -317,14 +216,14 @@ class Deliveries:
             got = self._fetch()
         # After a flush look again: what was acked meanwhile has given room for more. (While saving, acks wait for the
         # claim.)
-        if not got and (self._saving or not self.flush()) and not self._closed:
+        if not got and (self._saving or not self.settlements.flush()) and not self._closed:
             self._dozing = True  # first: an ack that comes now is either seen, or sees it
             self._queue.wait(ticket, self.numbers(), self._patience())
             self._dozing = False
 
     def _patience(self) -> float | None:
         """How long to wait at most, without being woken."""
-        if self._acks or self._running or self._saving or time.monotonic() - self._fetched_at < LINGER:
+        if self.settlements or self._saving or time.monotonic() - self._fetched_at < LINGER:
             self._dozing = False
             return LINGER
         if any(c.channel.surplus for c in list(self._consumers)):
@@ -389,23 +288,18 @@ class Deliveries:
 
     def _claim_for(self, consumers: list[Consumer], limit: int) -> bool:
         numbers = sorted({c.number for c in consumers})
-        todo = self._pop_acks()
-        if todo:
-            with self._kept(todo):
-                lost, claimed = self._queue.ack_and_claim(todo, numbers, limit, self._own(todo))
-            self._forget(todo)
-            self._too_late(lost)
-        else:
-            claimed = self._queue.claim(numbers, limit)
+        with self.settlements.batch() as (todo, own):
+            if todo:
+                lost, claimed = self._queue.ack_and_claim(todo, numbers, limit, own)
+                too_late(lost)
+            else:
+                claimed = self._queue.claim(numbers, limit)
         if not claimed:
-            return self._mark_running() or bool(todo)
-        if consumers[0].no_ack:
-            try:
+            return self.settlements.mark_running() or bool(todo)
+        with self._queue.handing_out(claimed):
+            if consumers[0].no_ack:
                 self._queue.ack_messages(claimed)
-            except BaseException:
-                self._queue.unclaim(claimed)  # nobody has seen them, and they would be held for as long as we live
-                raise
-        ready = [one for each in claimed if (one := self._joined(each)) is not None]
+            ready = [one for each in claimed if (one := self._joined(each)) is not None]
         with self._arrived:
             for one in ready:
                 consumer = self._next_consumer(consumers, one.queue_id)
@@ -413,7 +307,7 @@ class Deliveries:
                 self._ready.append((consumer, one))
             self._arrived.notify_all()
         self.signal()
-        self._mark_running()
+        self.settlements.mark_running()
         return True
 
     def _joined(self, claimed: Claimed) -> Claimed | None:
@@ -451,17 +345,7 @@ class Deliveries:
             left = [c for who, c in self._ready if not who.no_ack]
             self._ready.clear()
             self._arrived.notify_all()
-        while self._acks or self._running:
-            self.flush()
+        while self.settlements:
+            self.settlements.flush(at_once=True)
         self._returning += left
         self._return()
-
-    def untold(self) -> list[Told]:
-        """Outcomes that could not be told before the end."""
-        known = {(c.seq, c.token): c for c in self._acks}
-        found = ((known.get(key), ending) for key, ending in list(self._endings.items()))
-        return [
-            Told(Key(c.queue_id, c.rank, c.seq, c.token), c.job_id, ending)
-            for c, ending in found
-            if c is not None and c.job_id is not None
-        ]

@@ -121,11 +121,14 @@ def test_workers_killed_at_random_moments(bench: Bench, count: int, acks: str) -
 def _wait_until_quiet(bench: Bench) -> None:
     with bench.native() as queue:
 
-        def quiet() -> bool:
+        def left() -> list[Any]:
             queue.maintain()
-            return all(q.ready == q.leased == q.scheduled == 0 for q in queue.queues() if q.name == "celery")
+            return [q for q in queue.queues() if q.name == "celery" and q.ready + q.leased + q.scheduled]
 
-        wait_until(quiet, 100, interval=0.5)
+        try:
+            wait_until(lambda: not left(), 100, interval=0.5)
+        except AssertionError:
+            raise AssertionError(f"left: {left()}, {queue.workers()}") from None
 
 
 @contextmanager
@@ -222,6 +225,32 @@ def test_the_database_server_killed_and_started_again_while_tasks_flow(
             with _Flow(bench, 1500, "late_note", broker) as flow, _disturbed(restart, flow, 2):
                 pass
             _once_each(bench, flow)
+            bench.close()
+        finally:
+            stop_postgresql(server)
+
+
+@pytest.mark.only("postgresql")
+@pytest.mark.parametrize("name", ["note", "late_note"])
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_a_first_task_that_ends_while_the_database_is_away(
+    database: Database, make_bench: Callable[..., Bench], name: str, pool: str
+) -> None:
+    """What came of it is told when the database is back, and it is not run again."""
+    with TemporaryDirectory(prefix="depqueue-chaos-") as place:
+        url, server = start_postgresql(Path(place))
+        try:
+            bench = make_bench(url)
+            bench.worker("-c", "1", pool=pool, broker=f"{bench.broker}&lease=20").ready()
+            bench.send(name, "long", 2.0)
+            wait_until(lambda: bench.facts("start"))
+            server.kill()
+            server.wait()
+            wait_until(lambda: bench.facts("end"))
+            time.sleep(1.0)  # it stays away
+            server = _start_again(server, Path(place))
+            _wait_until_quiet(bench)
+            assert len(bench.facts("start")) == 1
             bench.close()
         finally:
             stop_postgresql(server)

@@ -15,7 +15,7 @@ from transport_helpers import Inbox, MakeConnection, bind, contents, declare, de
 
 from kombu_depqueue.errors import InvalidJob, StorageError
 from kombu_depqueue.testing.fixtures import RunProcess
-from kombu_depqueue.testing.helpers import wait_until
+from kombu_depqueue.testing.helpers import failing_once, wait_until
 from kombu_depqueue.transport import delivery
 
 
@@ -662,21 +662,27 @@ def test_what_could_not_be_given_back_is_given_back_later(
     inbox = Inbox(here, "q")
     wait_until(lambda: here.buffered == 5)
     queue = here.connection.queue
-    monkeypatch.setattr(queue, "give_back", _failing_once(queue.give_back))
+    monkeypatch.setattr(queue, "give_back", failing_once(queue.give_back))
     with pytest.raises(StorageError):
         inbox.consumer.cancel()
     assert Inbox(there, "q").payloads(5) == list(range(5))
 
 
-def _failing_once(function: Any) -> Any:
-    left = [StorageError("wanted")]
-
-    def call(*args: Any, **options: Any) -> Any:
-        if left:
-            raise left.pop()
-        return function(*args, **options)
-
-    return call
+@pytest.mark.parametrize("error", [StorageError("wanted"), RuntimeError("a bug")])
+def test_an_ack_that_fails_is_not_forgotten(
+    connect: MakeConnection, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    here, there = connect().channel(), connect().channel()
+    _fill(there, 3)
+    inbox = Inbox(here, "q")
+    messages = inbox.take(3)
+    store = here.connection.queue._store
+    for name in ("ack_many", "_ack_and_claim"):
+        monkeypatch.setattr(store, name, failing_once(getattr(store, name), error))
+    for message in messages:
+        message.ack()
+    wait_until(lambda: [q.leased for q in there.connection.queue.queues() if q.name == "q"] == [0])
+    assert depth(there, "q") == 0
 
 
 def test_recovering_goes_on_with_what_was_fetched_ahead(

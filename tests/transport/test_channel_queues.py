@@ -10,6 +10,7 @@ from amqp.exceptions import ChannelError
 from kombu import Exchange, Queue
 from transport_helpers import Inbox, MakeConnection, bind, contents, declare, depth, publish
 
+from kombu_depqueue import QueueFull
 from kombu_depqueue.testing.fixtures import MakeQueue, RunProcess
 from kombu_depqueue.testing.helpers import wait_until
 
@@ -506,3 +507,16 @@ def test_forms_of_a_delay(connect: MakeConnection, delay: Any) -> None:
     channel = connect().channel()
     publish(channel, 1, "q", headers={"x-delay": delay})
     assert Inbox(channel, "q").payloads() == [1]
+
+
+def test_limits_outlast_declarations_and_hold_for_kombu(connect: MakeConnection, make_queue: MakeQueue) -> None:
+    native = make_queue()
+    native.limit("q", max_length=2)
+    channel = connect().channel()
+    for most in (3, 5):
+        channel.queue_declare("q", arguments={"x-max-priority": most})
+    for n in range(2):
+        publish(channel, n, "q")
+    with pytest.raises(QueueFull):
+        publish(channel, 2, "q")
+    assert native.limits("q") == (2, None)

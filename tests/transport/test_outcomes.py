@@ -111,7 +111,7 @@ def test_the_outcome_ends_the_job_and_the_ack_does_not(
     )
     wait_until(lambda: queue.status(waiting).state is JobState.READY)
     deliveries = channel.connection.deliveries
-    wait_until(lambda: not deliveries._endings and not deliveries._running)
+    wait_until(lambda: not deliveries.settlements._endings and not deliveries.settlements._running)
     assert not channel._owing
     assert not channel._queue._keeper.held
 

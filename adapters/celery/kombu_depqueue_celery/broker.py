@@ -6,7 +6,9 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -18,7 +20,9 @@ from kombu_depqueue import StorageError, extending
 if TYPE_CHECKING:
     from kombu_depqueue.extending import Ending, MessageQueue
 
-__all__ = ["broker_queue", "close_queues", "lease_token", "open_queue", "same_place", "tell"]
+__all__ = ["broker_queue", "close_queues", "insist", "lease_token", "open_queue", "same_place", "tell"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger("kombu_depqueue")
 
@@ -90,15 +94,24 @@ def tell(queue: MessageQueue, job_id: UUID, ending: Ending, token: str | None) -
     False: the job is not ours any more.
     """
     if token is None:
-        return queue.conclude(job_id, ending)
+        return insist(lambda: queue.conclude(job_id, ending), queue.settings.deadline)
     if extending.conclude(token, job_id, ending):
         return True
-    pause = 0.5
+    return insist(lambda: queue.conclude(job_id, ending, token=token))
+
+
+def insist(call: Callable[[], T], seconds: float = inf) -> T:
+    """Call, again and again while the database is away: the job would be running for as long as the worker lives.
+
+    Nobody else knows how it ended. A queue that was never connected does not try again by itself.
+    """
+    until, pause = time.monotonic() + seconds, 0.2
     while True:
         try:
-            return queue.conclude(job_id, ending, token=token)
+            return call()
         except StorageError as error:
-            # Acked early, the job would be running for as long as the worker lives: nobody else knows how it ended.
-            logger.warning("the outcome of job %s cannot be told: %s; trying again", job_id, error)
+            if time.monotonic() > until:
+                raise
+            logger.warning("what came of a task cannot be told: %s; trying again", error)
             time.sleep(pause)
-            pause = min(pause * 2, 10.0)
+            pause = min(pause * 2, 5.0)

@@ -15,7 +15,7 @@ from kombu.serialization import loads, prepare_accept_content
 from kombu_depqueue import DepQueueError, JobState, extending
 from kombu_depqueue_celery import chords, dependencies
 from kombu_depqueue_celery.backend import DepQueueBackend, comes_again
-from kombu_depqueue_celery.broker import broker_queue, lease_token, tell
+from kombu_depqueue_celery.broker import broker_queue, insist, lease_token, tell
 
 if TYPE_CHECKING:
     from kombu_depqueue.extending import Claimed, MessageQueue
@@ -137,7 +137,7 @@ def _park(app: Any, task_id: str, token: str) -> None:
     """A task replaced by another goes on under its id, perhaps not at once: at the end of a chain, say."""
     queue = broker_queue(app)
     if queue is not None:
-        queue.park(extending.text_id(task_id), token)
+        insist(lambda: queue.park(extending.text_id(task_id), token))
 
 
 def _before_publish(body: Any = None, properties: Any = None, **kwargs: Any) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from uuid import UUID
 
 import pytest
 
 from kombu_depqueue import JobQueue
-from kombu_depqueue.errors import Duplicate, NotExist
+from kombu_depqueue.errors import Duplicate, Empty, NotExist
 from kombu_depqueue.job import JobMessage, JobState
+from kombu_depqueue.maintenance import Upkeep
+from kombu_depqueue.reservation import Reservation
 from kombu_depqueue.testing.fixtures import MakeQueue
-from kombu_depqueue.testing.helpers import assert_nothing_ready, drain, end_job, wait_until
+from kombu_depqueue.testing.helpers import assert_nothing_ready, drain, end_job, in_threads, wait_until
 
 SHORT = 0.4
 
@@ -22,6 +25,13 @@ def _known(queue: JobQueue, job_id: UUID) -> bool:
         return bool(queue.status(job_id))
     except NotExist:
         return False
+
+
+def _some(queue: JobQueue) -> list[Reservation]:
+    try:
+        return list(queue.reserve_many(1000, 0))
+    except Empty:
+        return []
 
 
 def _wait_until_pruned(queue: JobQueue, *ids: UUID) -> None:
@@ -160,3 +170,38 @@ def test_a_retried_job_is_not_pruned_as_the_ended_one_it_was(make_queue: MakeQue
     drain(queue, ["gone"])
     _wait_until_pruned(queue, gone)
     assert queue.status(job_id).state is JobState.READY
+
+
+@pytest.mark.native  # it ends before anybody's upkeep looks for records by itself
+def test_no_two_prune_at_the_same_time(make_queue: MakeQueue) -> None:
+    """However many try: each record goes once, and who finds another at work leaves it to that one."""
+    queues = [make_queue(retention=0.01) for _ in range(3)]
+    queues[0].enqueue_many([JobMessage.new("default", n) for n in range(1200)])
+    while held := _some(queues[0]):
+        queues[0].ack_many(held)
+    wait_until(lambda: queues[0].prunable() == 1200)
+    pruned = []
+    while (left := queues[0].prunable()) > 0:
+        counts = in_threads([partial(q._store.prune, 200) for q in queues])
+        assert all(isinstance(c, int) for c in counts), counts
+        pruned += [c for c in counts if c]
+        assert left - queues[0].prunable() == sum(counts)
+    assert sum(pruned) == 1200
+
+
+@pytest.mark.native
+def test_pruning_goes_on_at_once_while_there_are_more(make_queue: MakeQueue) -> None:
+    """Else a consumer that takes a second for each thousand falls behind one that ends more of them."""
+    queue = make_queue(retention=0.01)
+    queue.enqueue_many([JobMessage.new("default", n) for n in range(2100)])
+    while held := _some(queue):
+        queue.ack_many(held)
+    wait_until(lambda: queue.prunable() == 2100)
+    upkeep = Upkeep(queue._store)
+    for left in (1100, 100, 0):
+        upkeep.round(everything=left == 1100)
+        assert queue.prunable() == left
+        if left:
+            assert upkeep.next_event() <= 0.1
+            wait_until(lambda: upkeep.next_event() == 0.0)
+    assert upkeep.next_event() > 0.1

@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS depqueue_consumer (
   beat_at BIGINT NOT NULL,
   leased_until BIGINT,
   orphan_after DOUBLE,
+  schema_version SMALLINT,
   PRIMARY KEY (id)
 )ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin;
 

@@ -8,7 +8,8 @@ WHERE depqueue_dep.dep_id = depqueue_done.job_id AND ((EXISTS (SELECT *
 FROM depqueue_job
 WHERE depqueue_job.job_id = depqueue_dep.job_id)) OR (EXISTS (SELECT *
 FROM depqueue_wait
-WHERE depqueue_wait.job_id = depqueue_dep.job_id)))))) ORDER BY depqueue_done.keep_until
+WHERE depqueue_wait.job_id = depqueue_dep.job_id)))))) ORDER BY depqueue_done.keep_until,
+    depqueue_done.job_id
 LIMIT %(p_limit)s;
 SELECT depqueue_done.job_id AS key_0, depqueue_done.job_id
 FROM depqueue_done FORCE INDEX (PRIMARY)
@@ -19,5 +20,5 @@ WHERE depqueue_dep.dep_id = depqueue_done.job_id AND ((EXISTS (SELECT *
 FROM depqueue_job
 WHERE depqueue_job.job_id = depqueue_dep.job_id)) OR (EXISTS (SELECT *
 FROM depqueue_wait
-WHERE depqueue_wait.job_id = depqueue_dep.job_id))))))
-    ORDER BY depqueue_done.keep_until FOR UPDATE SKIP LOCKED
+WHERE depqueue_wait.job_id = depqueue_dep.job_id)))))) ORDER BY depqueue_done.keep_until,
+    depqueue_done.job_id FOR UPDATE SKIP LOCKED

@@ -1,6 +1,4 @@
 -- The tables and indexes.
-SELECT pg_advisory_xact_lock(7061951428376);
-
 SELECT to_regnamespace(%s);
 
 CREATE SCHEMA "depqueue";
@@ -35,6 +33,7 @@ CREATE TABLE IF NOT EXISTS depqueue.consumer (
   beat_at TIMESTAMP WITH TIME ZONE NOT NULL,
   leased_until TIMESTAMP WITH TIME ZONE,
   orphan_after DOUBLE PRECISION,
+  schema_version SMALLINT,
   PRIMARY KEY (id)
 )
  WITH (fillfactor = 50);
@@ -65,6 +64,8 @@ CREATE TABLE IF NOT EXISTS depqueue.done (
   meta BYTEA,
   PRIMARY KEY (job_id)
 );
+
+CREATE INDEX IF NOT EXISTS done_failed ON depqueue.done (finished_at) WHERE status = 2;
 
 CREATE INDEX IF NOT EXISTS done_keep ON depqueue.done (keep_until);
 

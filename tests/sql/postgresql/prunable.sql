@@ -8,5 +8,6 @@ WHERE depqueue.dep.dep_id = depqueue.done.job_id AND ((EXISTS (SELECT *
 FROM depqueue.job
 WHERE depqueue.job.job_id = depqueue.dep.job_id)) OR (EXISTS (SELECT *
 FROM depqueue.wait
-WHERE depqueue.wait.job_id = depqueue.dep.job_id)))))) ORDER BY depqueue.done.keep_until
+WHERE depqueue.wait.job_id = depqueue.dep.job_id)))))) ORDER BY depqueue.done.keep_until,
+    depqueue.done.job_id
 LIMIT %(p_limit)s::INTEGER FOR UPDATE OF done SKIP LOCKED

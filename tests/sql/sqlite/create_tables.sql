@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS depqueue_consumer (
   beat_at BIGINT NOT NULL,
   leased_until BIGINT,
   orphan_after DOUBLE,
+  schema_version SMALLINT,
   PRIMARY KEY (id)
 );
 
@@ -56,6 +57,8 @@ CREATE TABLE IF NOT EXISTS depqueue_done (
   meta BLOB,
   PRIMARY KEY (job_id)
 );
+
+CREATE INDEX IF NOT EXISTS depqueue_done_failed ON depqueue_done (finished_at) WHERE status = 2;
 
 CREATE INDEX IF NOT EXISTS depqueue_done_keep ON depqueue_done (keep_until);
 

@@ -8,5 +8,6 @@ WHERE depqueue_dep.dep_id = depqueue_done.job_id AND ((EXISTS (SELECT *
 FROM depqueue_job
 WHERE depqueue_job.job_id = depqueue_dep.job_id)) OR (EXISTS (SELECT *
 FROM depqueue_wait
-WHERE depqueue_wait.job_id = depqueue_dep.job_id)))))) ORDER BY depqueue_done.keep_until
+WHERE depqueue_wait.job_id = depqueue_dep.job_id)))))) ORDER BY depqueue_done.keep_until,
+    depqueue_done.job_id
 LIMIT :p_limit OFFSET :param_1
