@@ -3,7 +3,7 @@
     python -m benchmarks                   the whole comparison, under 20 minutes
     python -m benchmarks --quick           the chief groups, about two minutes
     python -m benchmarks celery-drain ...  only these groups (--list names them)
-    python -m benchmarks --long            longer: an old snapshot for three minutes, every broker with every pool
+    python -m benchmarks --long            hours: an old snapshot for three minutes, every broker with every pool
     python -m benchmarks --render          tables and plots anew from results.json, with nothing measured
 
 Writes results.json, results.md and plots (SVG) to `--output`. `docs/benchmarks.md` says how to read them.
@@ -28,7 +28,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside this one
 
 import report
-from catalogue import GROUPS, QUICK, about
+from catalogue import GROUPS, LONG, QUICK, about
 from measure import Others, Row, listed
 from report import Report
 from scene import Scene
@@ -129,9 +129,10 @@ def _measure_all(given: argparse.Namespace, result: Report, stack: ExitStack) ->
             f"{k}={v}" for k, v in facts.items()
         )
     print("\n".join(f"{name}: {fact}" for name, fact in result.machine.items()), file=sys.stderr)
-    others = Others(None if server is None else process_of(server))
+    others = Others(None if server is None else process_of(server), repeats=given.size == "long")
     scene = Scene(databases, server, given.size, others, result.left_out, result.settings)
-    for name in given.names or (QUICK if given.size == "quick" else GROUPS):
+    usual = [name for name in GROUPS if name not in LONG or given.size == "long"]
+    for name in given.names or (QUICK if given.size == "quick" else usual):
         _measure(name, GROUPS[name], scene, given.patience, result)
 
 

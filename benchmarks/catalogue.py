@@ -8,7 +8,7 @@ from groups import backlog, brokers, cost, growth, native, results, running
 from measure import Row
 from scene import Scene
 
-__all__ = ["GROUPS", "QUICK", "about"]
+__all__ = ["GROUPS", "LONG", "QUICK", "about"]
 
 GROUPS: Mapping[str, Callable[[Scene], Iterator[Row]]] = {
     "enqueue": native.enqueue,
@@ -42,6 +42,8 @@ GROUPS: Mapping[str, Callable[[Scene], Iterator[Row]]] = {
 
 QUICK = ("enqueue", "reserve", "statements", "latency", "celery-publish", "celery-drain", "celery-latency")
 """What `--quick` measures if no group is named."""
+LONG = ("growth",)
+"""What only `--long` measures if no group is named."""
 
 
 def about(name: str) -> str:

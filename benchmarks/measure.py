@@ -86,7 +86,9 @@ def timed(work: Callable[[], object]) -> float:
 class Others:
     """How much the other programs of this machine work; knows what is ours, the database server included."""
 
-    def __init__(self, server: int | None = None) -> None:
+    def __init__(self, server: int | None = None, *, repeats: bool = False) -> None:
+        self._repeats = repeats
+        """Whether there is time for more rounds while others disturb."""
         self._ours = {os.getpid(), server}
         self._tick = os.sysconf("SC_CLK_TCK")
 
@@ -132,11 +134,11 @@ class Others:
     ) -> tuple[dict[str, list[float]], float]:
         """Do all ways in turns, and return what each gave, and how many cores others used meanwhile.
 
-        The first round does not count, if it warms something up. While others disturb, there are more rounds, for up
-        to `patience` times as long as they would take, and the calmest are taken - whatever they gave.
+        The first round does not count, if it warms something up. If there is time for it, there are more rounds while
+        others disturb, up to `patience` times as many, and the calmest are taken - whatever they gave.
         """
         found: list[tuple[float, list[float]]] = []
-        for number in range(int(patience * rounds) + warm):
+        for number in range((int(patience * rounds) if self._repeats else rounds) + warm):
             before, started = self.seconds(), time.perf_counter()
             values = [way() for way in ways.values()]
             used = max(0.0, self.seconds() - before) / (time.perf_counter() - started)

@@ -59,7 +59,7 @@ def backlog(scene: Scene) -> Iterator[Row]:
             for site in sites.values():
                 site.filler.settle()
             ways = {name: _drain(site, jobs) for name, site in sites.items()}
-            found, busy = scene.others.alternate(scene.pick(7, 5, 1), ways, patience=2.0)
+            found, busy = scene.others.alternate(scene.pick(5, 5, 1, 9), ways, patience=2.0)
         for size, name in sizes.items():
             value = spread(t / jobs * BATCH for t in found[name])
             yield Row("claim + ack of 10 beside so many ready rows", database, value, "ms", at=float(size), busy=busy)
@@ -117,7 +117,7 @@ def old_snapshot(scene: Scene) -> Iterator[Row]:
         for name, (url, peer) in found.items():
             ours = name == contenders.OURS["postgresql"]
             if ours or (peer.batches and scene.size != "quick"):
-                seconds = scene.pick(90 if ours else 45, 20, 2, 180)
+                seconds = scene.pick(60 if ours else 30, 20, 2, 180)
                 yield from _under_a_snapshot(scene, name, url, seconds)
 
 
@@ -155,7 +155,7 @@ def _under_a_snapshot(scene: Scene, name: str, url: str, seconds: int) -> Iterat
         name,
         spread([last / rate]),
         "%",
-        least=0.9 if name == contenders.OURS["postgresql"] and seconds >= 90 else None,
+        least=0.9 if name == contenders.OURS["postgresql"] and seconds >= 60 else None,
         beside=f"offered {offered / seconds:,.0f}/s; longest batch {longest * 1000:.0f} ms",
     )
 

@@ -33,8 +33,8 @@ POOLS = {"solo": (), "threads": ("-c", "4"), "prefork": ("-c", "2")}
 FLOOR = "memory (floor)"
 SLOW = ("sqla on PostgreSQL", "sqla on SQLite")
 """They move some hundred tasks a second: a quarter as many will do."""
-FEW = ("depqueue on PostgreSQL", "depqueue on SQLite", "RabbitMQ", "Redis, everysec", FLOOR)
-"""Whom the pools of several threads or processes are measured with: each turn takes some seconds."""
+FEW = ("depqueue on PostgreSQL", "RabbitMQ", "Redis, everysec", FLOOR)
+"""Those with whom all pools and acks are measured: each turn takes some seconds."""
 
 
 class Broker:
@@ -151,36 +151,46 @@ def publish(scene: Scene) -> Iterator[Row]:
             return broker.send(queue, count)
 
     with _brokers(scene) as brokers:
-        yield from _compare(scene, brokers, "apply_async", scene.pick(2_000, 500, 20), run, goals)
+        yield from _compare(scene, brokers, "apply_async", scene.pick(1_500, 500, 20), run, goals)
 
 
 def drain(scene: Scene) -> Iterator[Row]:
     """A worker drains a backlog, with each pool, early and late acks."""
-    count = scene.pick(4_000, 1_500, 20)
+    count = scene.pick(1_500, 1_000, 20, 4_000)
     solo = {"RabbitMQ": 1.5, "Redis, everysec": 4.0, "sqla on PostgreSQL": 10.0}
     several = {"RabbitMQ": 1.0, "Redis, everysec": 1.5}
+    for pool, ack, names in _cells(scene):
+        with _brokers(scene, names) as brokers:
+
+            def run(broker: Broker, count: int, pool: str = pool, late: bool = ack == "late") -> float:
+                with broker.queue() as queue:
+                    if not broker.address.preloads:
+                        broker.send(queue, count)
+                    with broker.worker(queue, pool, late=late, backlog=count):
+                        return broker.drained(count)
+
+            goals = solo if pool == "solo" else several
+            yield from _compare(scene, brokers, f"drain, -P {pool}, {ack} ack", count, run, goals)
+
+
+def _cells(scene: Scene) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """Which pools and acks are measured with whom."""
     everybody = [n for n in contenders.BROKERS if n != "RabbitMQ, confirms"]  # those are about publishing
-    for pool in POOLS if scene.size in ("usual", "long") else ["solo"]:
-        names = everybody if pool == "solo" or scene.size == "long" else FEW
-        with _brokers(
-            scene, names if scene.size != "smoke" else [OURS[d] for d in scene.databases[:1]] + [FLOOR]
-        ) as brokers:
-            for ack in ("early", "late") if scene.size != "smoke" else ["late"]:
-
-                def run(broker: Broker, count: int, pool: str = pool, late: bool = ack == "late") -> float:
-                    with broker.queue() as queue:
-                        if not broker.address.preloads:
-                            broker.send(queue, count)
-                        with broker.worker(queue, pool, late=late, backlog=count):
-                            return broker.drained(count)
-
-                goals = solo if pool == "solo" else several
-                yield from _compare(scene, brokers, f"drain, -P {pool}, {ack} ack", count, run, goals)
+    if scene.size == "smoke":
+        yield "solo", "late", [*scene.few(OURS[d] for d in scene.databases), FLOOR]
+        return
+    yield "solo", "late", everybody
+    if scene.size == "quick":
+        return
+    for pool in POOLS:
+        for ack in ("early", "late"):
+            if (pool, ack) != ("solo", "late") and (pool == "solo" or ack == "late" or scene.size == "long"):
+                yield pool, ack, everybody if scene.size == "long" else FEW
 
 
 def kombu(scene: Scene) -> Iterator[Row]:
     """Kombu without Celery: publish one by one, publish in a batch, consume and ack."""
-    count = scene.pick(2_000, 500, 20)
+    count = scene.pick(1_000, 500, 20, 2_000)
     spent: dict[str, dict[str, list[float]]] = {"publish": {}, "publish in a batch": {}, "consume + ack": {}}
 
     def run(broker: Broker, count: int) -> float:
@@ -241,10 +251,10 @@ def _consume(connection: Connection, queue: Queue, count: int) -> None:
 
 def latency(scene: Scene) -> Iterator[Row]:
     """From `apply_async` to the task's body in another process (-P solo): idle, and at half of what can be moved."""
-    count, rounds = scene.pick(200, 60, 5), scene.pick(2, 1, 1, 5)
+    count, rounds = scene.pick(100, 60, 5, 200), scene.pick(2, 1, 1, 5)
     names = [n for n in contenders.BROKERS if n not in (FLOOR, "RabbitMQ")]
     if scene.size in ("quick", "smoke"):
-        names = scene.few(n for n in names if n not in SLOW)
+        names = scene.few(n for n in names if n not in (*SLOW, "Redis, always", "pgmq"))
     found: dict[str, dict[str, list[list[float]]]] = {"idle": {}, "half load": {}}
     with _brokers(scene, names) as brokers:
         for _ in range(rounds):

@@ -28,7 +28,7 @@ def cost(scene: Scene) -> Iterator[Row]:
     found: dict[tuple[int, str, str], list[float]] = {}
     names = [n for n, c in NATIVE.items() if c.database == "postgresql"]
     with natives(scene, names) as peers, scene.admin(scene.server) as admin:
-        for size, jobs in ((1, scene.pick(1_000, 300, 20)), (100, scene.pick(5_000, 2_000, 200))):
+        for size, jobs in ((1, scene.pick(500, 300, 20)), (100, scene.pick(5_000, 2_000, 200))):
             for number in range(scene.pick(4, 3, 2)):
                 for name, (_, peer) in peers.items():
                     if size > 1 and not peer.batches:

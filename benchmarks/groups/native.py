@@ -47,7 +47,7 @@ def _by(scene: Scene, database: str, what: str, size: int, peers: Mapping[str, N
         else:
             fill = partial(peer.enqueue_many, done[name], 10)
             ways[name] = partial(_timed_drain, fill, partial(peer.drain, done[name], size))
-    times, busy = scene.others.alternate(scene.pick(7, 3, 1), ways, warm=scene.size != "smoke", patience=2.0)
+    times, busy = scene.others.alternate(scene.pick(5, 3, 1, 9), ways, warm=scene.size != "smoke", patience=2.0)
     ours = OURS[database]
     if database == "postgresql":
         goal = {1: 1.2, 100: 2.0}.get(size)
@@ -107,7 +107,7 @@ def statements(scene: Scene) -> Iterator[Row]:
         except FileNotFoundError as missing:
             scene.leave_out("pgbench", str(missing))
             return
-        for size, jobs in ((1, scene.pick(3_000, 1_000, 20)), (100, scene.pick(50_000, 20_000, 200))):
+        for size, jobs in ((1, scene.pick(3_000, 1_000, 20)), (100, scene.pick(30_000, 20_000, 200))):
             yield from _against_pgbench(scene, site, bench, size, jobs)
 
 
@@ -141,7 +141,7 @@ def _against_pgbench(scene: Scene, site: Site, bench: PgBench, size: int, jobs: 
         for what, way in ((w, ways[w][who]) for w in ways)
     }
     named = {f"{what}\n{who}": way for (what, who), way in flat.items()}
-    found, busy = scene.others.alternate(scene.pick(5, 3, 1), named, warm=scene.size != "smoke", patience=2.0)
+    found, busy = scene.others.alternate(scene.pick(4, 3, 1, 9), named, warm=scene.size != "smoke", patience=2.0)
     for what in ways:
         times = {who: found[f"{what}\n{who}"] for who in (own, theirs)}
         goals = {theirs: 0.6} if size > 1 else {}

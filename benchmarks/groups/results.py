@@ -28,8 +28,8 @@ __all__ = ["chords", "gating", "results", "tracking"]
 
 def tracking(scene: Scene) -> Iterator[Row]:
     """A worker drains a backlog with results stored and outcomes tracked, in turns with a plain one."""
-    count = scene.pick(3_000, 1_000, 20)
-    for database in scene.few(scene.databases):
+    count = scene.pick(1_500, 1_000, 20, 4_000)
+    for database in scene.databases[: scene.pick(1, 1, 1, 2)]:
         with scene.site(database) as site, TemporaryDirectory(prefix="depqueue-results-") as folder:
             url = f"depqueue+{site.url}"
             address = Address(url)
@@ -37,7 +37,7 @@ def tracking(scene: Scene) -> Iterator[Row]:
             told = Broker("tracked", address, Path(folder) / "tracked")
             stored = Broker("stored", address, Path(folder) / "stored", {"BENCH_BACKEND": url})
             late = Broker("late", address, Path(folder) / "late", {"BENCH_BACKEND": url, "BENCH_LATE": "1"})
-            for pool in scene.few(POOLS):
+            for pool in list(POOLS)[: scene.pick(1, 1, 1, 3)]:
 
                 def run(broker: Broker, pool: str = pool) -> float:
                     with broker.queue() as queue:
@@ -64,8 +64,8 @@ def tracking(scene: Scene) -> Iterator[Row]:
 
 def gating(scene: Scene) -> Iterator[Row]:
     """A worker drains a backlog of tasks that all depend on the first, in turns with a plain one."""
-    count = scene.pick(3_000, 1_000, 20)
-    for database in scene.few(scene.databases):
+    count = scene.pick(1_500, 1_000, 20, 4_000)
+    for database in scene.databases[: scene.pick(1, 1, 1, 2)]:
         with scene.site(database) as site, TemporaryDirectory(prefix="depqueue-gating-") as folder:
             broker = Broker("gating", Address(f"depqueue+{site.url}"), Path(folder) / "ran")
 
@@ -91,7 +91,7 @@ def gating(scene: Scene) -> Iterator[Row]:
 
 def chords(scene: Scene) -> Iterator[Row]:
     """A chord of 100: from the end of the last header task to the beginning of the body."""
-    rounds = scene.pick(10, 3, 1)
+    rounds = scene.pick(5, 3, 1, 10)
     for database in scene.few(scene.databases):
         with scene.site(database) as site, TemporaryDirectory(prefix="depqueue-chords-") as folder:
             url = f"depqueue+{site.url}"

@@ -23,7 +23,7 @@ def latency(scene: Scene) -> Iterator[Row]:
 
     Half load: half as many a second as one process enqueues while the worker works.
     """
-    jobs = scene.pick(400, 100, 12)
+    jobs = scene.pick(200, 100, 12, 1_000)
     for database in scene.few(scene.databases):
         with scene.site(database) as site, ExitStack() as running:
             worker = _start(running, programs.work_and_note, site.url)
@@ -170,9 +170,9 @@ def chain(scene: Scene) -> Iterator[Row]:
 
 def processes(scene: Scene) -> Iterator[Row]:
     """Processes that enqueue, reserve and ack on one database: all together, and the slowest against the fastest."""
-    seconds = scene.pick(6, 3, 1)
+    seconds = scene.pick(4, 3, 1, 10)
     for database in scene.few(scene.databases):
-        for size, count in [(1, n) for n in (1, 2, 4, 8)[: scene.pick(4, 4, 1)]] + [(10, scene.pick(8, 8, 2))]:
+        for size, count in [(1, n) for n in (1, 2, 8)[: scene.pick(3, 3, 1)]] + [(10, scene.pick(8, 8, 2))]:
             with scene.site(database) as site, ExitStack() as running:
                 children = [_start(running, programs.compete, site.url, float(seconds), size) for _ in range(count)]
                 start = time.monotonic() + 0.5
@@ -193,7 +193,7 @@ def processes(scene: Scene) -> Iterator[Row]:
 
 def wakeups(scene: Scene) -> Iterator[Row]:
     """16 publishers while 4 consumers of other queues are idle, against publishers with wake-ups turned off."""
-    seconds, threads = scene.pick(4, 3, 1), 4
+    seconds, threads = scene.pick(3, 3, 1, 5), 4
     consumers = scene.pick(4, 4, 1)
     for database in scene.few(scene.databases):
         with scene.site(database) as site, ExitStack() as running:
@@ -219,7 +219,7 @@ def wakeups(scene: Scene) -> Iterator[Row]:
 
 def memory(scene: Scene) -> Iterator[Row]:
     """Growth of a producer of a million jobs, and of a consumer with a million waiting, after the first tenth."""
-    produced, waiting = scene.pick(300_000, 100_000, 1_000, 1_000_000), scene.pick(300_000, 200_000, 2_000, 1_000_000)
+    produced, waiting = scene.pick(200_000, 100_000, 1_000, 1_000_000), scene.pick(200_000, 200_000, 2_000, 1_000_000)
     for database in scene.few(scene.databases):
         with scene.site(database) as site, ExitStack() as running:
             marks, seconds = _start(running, programs.produce, site.url, produced, ready=False).heard(1800)
