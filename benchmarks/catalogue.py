@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from groups import backlog, brokers, cost, growth, native, results, running
+from groups import backlog, brokers, cost, growth, mariadb, native, results, running
 from measure import Row
 from scene import Scene
 
@@ -19,10 +19,12 @@ GROUPS: Mapping[str, Callable[[Scene], Iterator[Row]]] = {
     "waiting": cost.waiting,
     "latency": running.latency,
     "backlog": backlog.backlog,
+    "looking": backlog.looking,
     "leased": backlog.leased_ahead,
     "ack": backlog.ack_without_statistics,
     "snapshot": backlog.old_snapshot,
     "growth": growth.growth,
+    "mariadb": mariadb.mariadb,
     "fan-in": running.fan_in,
     "fan-out": running.fan_out,
     "chain": running.chain,
@@ -42,7 +44,7 @@ GROUPS: Mapping[str, Callable[[Scene], Iterator[Row]]] = {
 
 QUICK = ("enqueue", "reserve", "statements", "latency", "celery-publish", "celery-drain", "celery-latency")
 """What `--quick` measures if no group is named."""
-LONG = ("growth",)
+LONG = ("growth", "mariadb")
 """What only `--long` measures if no group is named."""
 
 

@@ -14,6 +14,7 @@ from kombu_depqueue import _register as _register
 from kombu_depqueue._version import __version__
 
 if TYPE_CHECKING:
+    from kombu_depqueue.embedding import metadata
     from kombu_depqueue.enlisting import enlist
     from kombu_depqueue.errors import (
         Canceled,
@@ -54,6 +55,7 @@ _HOMES = {
     "QueueClosed QueueFull SchemaError StorageError",
     "job": "Dependency DependencyResult JobInfo JobMessage JobPage JobState JobStatus OnUnmet Policy QueueInfo Why "
     "WorkerInfo new_job_id",
+    "embedding": "metadata",
     "enlisting": "enlist",
     "queue": "JobQueue create_tables",
     "reservation": "Reservation",
@@ -93,6 +95,7 @@ __all__ = [
     "__version__",
     "create_tables",
     "enlist",
+    "metadata",
     "new_job_id",
 ]
 

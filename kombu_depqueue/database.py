@@ -245,7 +245,7 @@ class Database:
 
     def follow(self, parents: Database) -> None:
         """After a fork: what the parent saw of the tables still holds, though the server may be away right now."""
-        self._ready = parents._ready
+        self._ready, self.works_as = parents._ready, parents.works_as
 
     def ensure_schema(self) -> None:
         """See, once, that the tables are there in a version that this library knows; create them if asked to."""

@@ -15,11 +15,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from kombu_depqueue.dialects import Dialect, Tx
 from kombu_depqueue.exchanges import Binding, load_arguments, route
+from kombu_depqueue.inserting import facts_of
 from kombu_depqueue.job import new_job_id
 from kombu_depqueue.schema import Flag
+from kombu_depqueue.signing import bare
 from kombu_depqueue.statements import StoredJob
 
 __all__ = ["PREFIX", "DeadLetters", "sort_out"]
@@ -48,7 +51,8 @@ def sort_out(tx: Tx, dialect: Dialect, jobs: Sequence[StoredJob], reason: str) -
     for job in jobs:
         name, arguments = queues.get(job.queue_id, ("", {}))
         exchange = arguments.get("x-dead-letter-exchange")
-        copies = [] if exchange is None else _letters(ways, job, _Death(name, arguments, reason), found)
+        goes = exchange is not None and ways.may_sign(job, name)
+        copies = _letters(ways, job, _Death(name, arguments, reason), found) if goes else []
         found.moved.extend(copies)
         if not copies:
             found.left.append(job)
@@ -67,6 +71,7 @@ class _Ways:
     def __init__(self, tx: Tx, dialect: Dialect) -> None:
         self._tx, self._sql = tx, dialect.sql
         self.max_attempts = dialect.settings.max_attempts
+        self._keys = dialect.settings.signing_keys
         self._targets: dict[tuple[str, str], list[Binding]] = {}
         self._ready: dict[int, int] = {}
 
@@ -75,6 +80,26 @@ class _Ways:
         """The database's."""
         now: datetime = self._tx.all(self._sql.clock)[0][0]
         return now
+
+    def may_sign(self, job: StoredJob, queue: str) -> bool:
+        """Whether what is signed can be signed anew: else it ends where it is, and `retry` finds it as it was."""
+        if self._keys is None:
+            return True
+        signed = self._keys.can_sign and self._keys.problem(facts_of(job, ("", queue), self._edges(job))) is None
+        if not signed:
+            logger.warning("job %s of queue %r is no dead letter: it cannot be signed anew", job.job_id, queue)
+        return signed
+
+    def signed(self, letter: StoredJob, queue: str) -> StoredJob:
+        """Sign what has become of a job."""
+        if self._keys is None:
+            return letter
+        return letter._replace(envelope=self._keys.sign(facts_of(letter, ("", queue), self._edges(letter))))
+
+    def _edges(self, job: StoredJob) -> list[tuple[UUID, int]]:
+        if not job.flags & Flag.HAS_DEPENDENCIES or job.job_id is None:
+            return []
+        return [(dep, mask) for dep, mask, _ in self._tx.all(self._sql.dependencies, p_job_id=job.job_id)]
 
     def ready(self, queue: int) -> int:
         """How many jobs of a queue are ready."""
@@ -126,8 +151,9 @@ def _letters(ways: _Ways, job: StoredJob, death: _Death, found: DeadLetters) -> 
         if target.arguments.get("x-max-length") is not None:
             found.bounded[target.number] = target.arguments["x-max-length"]
         letter = _letter(job, target, ways)
-        letter = letter if read is None else letter._replace(envelope=data)
-        letters.append(letter._replace(job_id=new_job_id()) if letters and job.job_id else letter)
+        letter = letter._replace(envelope=bare(job.envelope) if read is None else data)
+        letter = letter._replace(job_id=new_job_id()) if letters and job.job_id else letter
+        letters.append(ways.signed(letter, target.name))
     return letters
 
 
@@ -157,7 +183,7 @@ def _envelope(job: StoredJob) -> dict[str, Any] | None:
     if job.envelope is None:
         return {"content_type": "application/json", "content_encoding": "utf-8"}
     try:
-        return dict(json.loads(bytes(job.envelope)))
+        return dict(json.loads(bare(bytes(job.envelope)) or b"{}"))
     except (ValueError, TypeError, RecursionError):  # nobody can read it there either, but it is not lost
         return None
 

@@ -12,9 +12,11 @@ from kombu_depqueue.drift import drift
 from kombu_depqueue.errors import SchemaError
 from kombu_depqueue.listings import Listings
 from kombu_depqueue.monitoring import Monitor
+from kombu_depqueue.schema import SCHEMA_VERSION
 from kombu_depqueue.settings import shown_url
 from kombu_depqueue.statements import COUNT_LIMIT
 from kombu_depqueue.store import Store
+from kombu_depqueue.versions import Facts
 
 __all__ = ["Doctor", "Report"]
 
@@ -53,10 +55,13 @@ class Doctor:
     def examine(self) -> Report:
         """Examine. Raises SchemaError if there are no tables, StorageError."""
         server = self._database.read(self._inspection.version)
-        found = [*self._version(server), *self._database.read(self._skew)]
+        facts = self._database.schema_facts()
+        if facts is None:
+            raise self._database.no_schema()
+        found = [*self._version(server), *_schema(facts), *self._database.read(self._skew)]
         found += self._database.read(lambda tx: list(self._inspection.findings(tx)))
         with self._database.calling:
-            drifted = list(drift(self._store.dialect))
+            drifted = list(drift(self._store.dialect, facts.version))
         found += drifted
         try:
             found += self._work()
@@ -137,3 +142,24 @@ class Doctor:
                 "Consumers prune up to 10,000 a second while there are any: these were too many, or nobody consumes.",
                 "Prune them: depqueue prune.",
             )
+
+
+def _schema(facts: Facts) -> Iterator[Finding]:
+    if facts.migrating is not None:
+        yield Finding(
+            "half-migrated",
+            Severity.WARNING,
+            f"a migration to schema version {facts.migrating} is under way, or was cut off",
+            "Both versions of the library work meanwhile.",
+            "If none is running: `depqueue migrate` goes on with it.",
+        )
+    elif facts.version != SCHEMA_VERSION:
+        yield Finding(
+            "schema-version",
+            Severity.NOTE,
+            f"the tables have schema version {facts.version}, this library {SCHEMA_VERSION}",
+            "They work together; what only the newer one has is not used.",
+            "`depqueue migrate`, when all libraries are new."
+            if facts.version < SCHEMA_VERSION
+            else "Upgrade the library.",
+        )

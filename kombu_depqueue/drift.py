@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Dialect as SADialect
-from sqlalchemy import Table, UniqueConstraint, inspect
+from sqlalchemy import Index, Table, UniqueConstraint, inspect
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
+from kombu_depqueue.changes import AddColumn, AddIndex
 from kombu_depqueue.dialects import Dialect, Finding, Severity
+from kombu_depqueue.migrations import MIGRATIONS
 
 __all__ = ["drift"]
 
@@ -20,34 +23,54 @@ _SYNONYMS = {
     **dict.fromkeys(("MEDIUMTEXT", "LONGTEXT"), "TEXT"),  # MySQL chooses by the size that was asked for
     **dict.fromkeys(("MEDIUMBLOB", "LONGBLOB"), "BLOB"),
 }
-_MAKE = "`depqueue init` makes what is missing."
 _CURE = "Find out who changed it; in an empty place `depqueue init` makes tables to compare with."
 
 
-def drift(dialect: Dialect) -> Iterator[Finding]:
-    """Each difference in tables, columns and indexes."""
+def drift(dialect: Dialect, version: int) -> Iterator[Finding]:
+    """Each difference in tables, columns and indexes; what came after a schema version need not be there."""
+    later = _later(dialect, version)
     with dialect.engine.connect() as connection:
         looking = inspect(connection)
         schema = dialect.tables.schema
         there = set(looking.get_table_names(schema=schema))
         for table in dialect.tables.metadata.sorted_tables:
             if table.name not in there:
-                slow = "Whatever needs it fails."
-                yield Finding("missing-table", Severity.ERROR, f"table {table.name} is missing", slow, _MAKE)
+                made: list[ExecutableDDLElement] = [CreateTable(table), *map(CreateIndex, table.indexes)]
+                make = "; ".join(_statement(one, connection.dialect) for one in made)
+                fails = "Whatever needs it fails."
+                yield Finding("missing-table", Severity.ERROR, f"table {table.name} is missing", fails, make)
                 continue
             columns = {str(c["name"]): c for c in looking.get_columns(table.name, schema=schema)}
-            yield from _columns(table, columns, connection.dialect)
+            yield from _columns(table, columns, connection.dialect, later)
             key = looking.get_pk_constraint(table.name, schema=schema)["constrained_columns"]
             yield from _key(table, [str(name) for name in key])
             found = {str(i["name"]): i for i in looking.get_indexes(table.name, schema=schema)}
             unique = {str(u["name"]): u for u in looking.get_unique_constraints(table.name, schema=schema)}
-            yield from _indexes(table, found, set(unique))
+            yield from _indexes(table, found, set(unique), later, connection.dialect)
 
 
-def _columns(table: Table, found: dict[str, Any], dialect: SADialect) -> Iterator[Finding]:
+def _later(dialect: Dialect, version: int) -> set[str]:
+    """The columns ("table.column") and indexes that later migrations bring."""
+    found = set()
+    for migration in MIGRATIONS:
+        for change in migration.upgrade(dialect.tables) if migration.version > version else ():
+            if isinstance(change, AddColumn):
+                found.add(f"{change.table.name}.{change.column.name}")
+            elif isinstance(change, AddIndex):
+                found.add(str(change.index.name))
+    return found
+
+
+def _statement(element: ExecutableDDLElement, dialect: SADialect) -> str:
+    return " ".join(str(element.compile(dialect=dialect)).split())
+
+
+def _columns(table: Table, found: dict[str, Any], dialect: SADialect, later: set[str]) -> Iterator[Finding]:
     for column in table.columns:
         name = f"{table.name}.{column.name}"
         one = found.pop(column.name, None)
+        if one is None and name in later:
+            continue
         if one is None:
             yield Finding("missing-column", Severity.ERROR, f"column {name} is missing", "Statements fail.", _CURE)
             continue
@@ -70,14 +93,18 @@ def _key(table: Table, found: list[str]) -> Iterator[Finding]:
         yield Finding("primary-key", Severity.ERROR, what, "Jobs may be found slowly, or be there twice.", _CURE)
 
 
-def _indexes(table: Table, found: dict[str, Any], unique: set[str]) -> Iterator[Finding]:
+def _indexes(
+    table: Table, found: dict[str, Any], unique: set[str], later: set[str], dialect: SADialect
+) -> Iterator[Finding]:
     slow = "Some statements read the whole table: everything gets slow as it grows."
-    for index in sorted(table.indexes, key=lambda i: str(i.name)):
+    wanted: list[Index] = [i for i in table.indexes if i.name not in later]
+    for index in sorted(wanted, key=lambda i: str(i.name)):
         one = found.get(str(index.name))
         columns = [c.name for c in index.columns]
         if one is None:
             what = f"index {index.name} on {table.name} ({', '.join(columns)}) is missing"
-            yield Finding("missing-index", Severity.ERROR if index.unique else Severity.WARNING, what, slow, _MAKE)
+            make = _statement(CreateIndex(index), dialect)
+            yield Finding("missing-index", Severity.ERROR if index.unique else Severity.WARNING, what, slow, make)
         elif one["column_names"] != columns or bool(one["unique"]) != bool(index.unique):
             kind = "unique " if one["unique"] else ""
             what = f"index {index.name} is {kind}on ({', '.join(map(str, one['column_names']))})"

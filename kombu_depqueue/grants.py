@@ -7,7 +7,7 @@ consumer   works: reserves, renews, settles; what it consumes it may also declar
 operator   looks at everything, mends it, pauses queues; it declares no exchange.
 migrator   creates and changes the tables, and so owns them.
 
-None but the migrator changes the schema or says which version it has.
+None but the migrator changes the schema. (`docs/upgrade.md` says what a hostile one of each could do.)
 """
 
 from __future__ import annotations

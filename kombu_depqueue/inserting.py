@@ -9,20 +9,21 @@ lock let us set, and the edges; one that came earlier has left its end record.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from kombu_depqueue.dialects import Dialect, Tx
 from kombu_depqueue.dialects.steps import STATUS, Ending, unmet_reason
 from kombu_depqueue.entry import Entry
-from kombu_depqueue.errors import Duplicate, NotExist
+from kombu_depqueue.errors import Duplicate, InvalidJob, NotExist
 from kombu_depqueue.job import JobState
 from kombu_depqueue.schema import Flag
+from kombu_depqueue.signing import Facts, Keys
 from kombu_depqueue.statements import StoredJob
 
-__all__ = ["insert_entries"]
+__all__ = ["facts_of", "insert_entries"]
 
 LIVE = 0
 """Of a dependency: it has not ended (else its status number)."""
@@ -50,11 +51,14 @@ def insert_entries(
     if (tx.again or any(not e.id_is_new for e in entries)) and _are_there(tx, dialect, entries):
         return set()
     plan = _Plan(dialect, queues)
+    _fix_times(tx, dialect, entries)
     if any(e.supersedes for e in entries) and not (plain and dialect.steps_are_statements):
         again = [e.job_id for e in entries if e.supersedes and e.job_id]
         plan.superseded, plan.ended = _supersede(tx, dialect, again)
+        plan.kept = _kept_edges(tx, dialect, plan.superseded)
     if plain and not plan.superseded:
         plan.ready = [plan.row(entry) for entry in entries]
+        plan.sign(zip(plan.ready, entries, strict=True))
         dialect.insert_jobs(tx, plan.ready)
         return {row["p_queue_id"] for row in plan.ready}
     if any(e.run_at is not None for e in entries):
@@ -64,6 +68,45 @@ def insert_entries(
         plan.add(entry, ends)
     plan.write(tx)
     return plan.woken
+
+
+def facts_of(job: Any, names: tuple[str, str], edges: Sequence[tuple[UUID, int]]) -> Facts:
+    """What a signature covers of a StoredJob (or Claimed) in the queue of these names (channel, name)."""
+    envelope = None if job.envelope is None else bytes(job.envelope)
+    numbers = (job.rank, job.max_attempts, job.flags)
+    return Facts(job.job_id, *names, *numbers, job.run_at, edges, envelope, bytes(job.body))
+
+
+def _fix_times(tx: Tx, dialect: Dialect, entries: Sequence[Entry]) -> None:
+    """Make delays times by the database's clock: what is signed has to be known before it is stored."""
+    signs = dialect.settings.signing_keys is not None
+    delayed = [e for e in entries if e.delay and not e.reopened] if signs else []
+    if not delayed:
+        return
+    clock: datetime = tx.all(dialect.sql.clock)[0][0]
+    for entry in delayed:
+        try:
+            due = clock + timedelta(seconds=entry.delay or 0.0)
+        except OverflowError:
+            raise InvalidJob("delay", "a signed job cannot be due after the year 9999") from None
+        entry.run_at, entry.delay = due if entry.run_at is None else max(due, entry.run_at), None
+
+
+def _kept_edges(
+    tx: Tx, dialect: Dialect, superseded: Mapping[UUID, tuple[StoredJob, bool]]
+) -> dict[UUID, list[tuple[UUID, int]]]:
+    """The dependencies that pass on to the deliveries superseding these, if they are as they were signed."""
+    found: dict[UUID, list[tuple[UUID, int]]] = {}
+    keys = dialect.settings.signing_keys
+    if keys is None:
+        return found
+    for job_id, (older, _) in superseded.items():
+        if older.flags & Flag.HAS_DEPENDENCIES:
+            edges = [(dep, mask) for dep, mask, _ in tx.all(dialect.sql.dependencies, p_job_id=job_id)]
+            [(channel, name)] = tx.all(dialect.sql.names_of, p_queue=older.queue_id) or [("", "")]
+            if keys.problem(facts_of(older, (channel, name), edges)) is None:
+                found[job_id] = edges
+    return found
 
 
 def _are_there(tx: Tx, dialect: Dialect, entries: Sequence[Entry]) -> bool:
@@ -157,6 +200,9 @@ class _Plan:
     def __init__(self, dialect: Dialect, queues: Mapping[tuple[str, str], int]) -> None:
         self.dialect = dialect
         self.queues = queues
+        self.keys: Keys | None = dialect.settings.signing_keys
+        self.kept: dict[UUID, list[tuple[UUID, int]]] = {}
+        """The dependencies of superseded deliveries, where there are keys."""
         self.clock: datetime | None = None
         self.woken: set[int] = set()
         self.superseded: dict[UUID, tuple[StoredJob, bool]] = {}
@@ -186,6 +232,7 @@ class _Plan:
             elif entry.job_id in self.ended and entry.edges:
                 self.renewed.append(entry.job_id)
             pending, why = self._plan_edges(entry, ends)
+        self.sign([(row, entry)])
         if why is not None and not entry.hold:
             job = StoredJob(**{n: row.get(f"p_{n}") for n in StoredJob._fields})  # type: ignore[arg-type]
             self.hopeless.append((job, why))
@@ -223,6 +270,23 @@ class _Plan:
             "p_envelope": entry.envelope,
             "p_body": entry.body,
         }
+
+    def sign(self, rows: Iterable[tuple[dict[str, Any], Entry]]) -> None:
+        """Sign jobs, if there are keys."""
+        keys = self.keys
+        if keys is None:
+            return
+        for row, entry in rows:
+            # What is retried has its signature; an event, or a reply, goes without to those who check none.
+            if not entry.reopened and (entry.job_id is not None or keys.can_sign):
+                edges = entry.edges
+                if entry.job_id in self.superseded and not entry.anew:
+                    edges = self.kept.get(entry.job_id, [])
+                numbers = (entry.rank, entry.max_attempts, row["p_flags"])
+                names = (entry.channel, entry.queue)
+                row["p_envelope"] = keys.sign(
+                    Facts(entry.job_id, *names, *numbers, entry.run_at, edges, entry.envelope, bytes(entry.body))
+                )
 
     def _plan_edges(self, entry: Entry, ends: dict[UUID, int]) -> tuple[int, str | None]:
         """How many dependencies are unmet, and why the job can never run, if so."""

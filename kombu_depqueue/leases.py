@@ -11,7 +11,7 @@ from uuid import UUID
 
 from kombu_depqueue.deadletters import sort_out
 from kombu_depqueue.dialects import Tx
-from kombu_depqueue.dialects.steps import Ending, Key, Released
+from kombu_depqueue.dialects.steps import Claimed, Ending, Key, Released
 from kombu_depqueue.releases import Releases
 from kombu_depqueue.schema import ConsumerKind
 from kombu_depqueue.statements import StoredJob
@@ -26,6 +26,49 @@ CUT = 1000
 
 class Leases(Releases):
     """Consumers and clocks."""
+
+    # what was claimed, and must not be handed out
+
+    def _without_expired(self, claimed: Sequence[Claimed]) -> list[Claimed]:
+        """End those that had expired when they were claimed, as if they had not been; returns the others."""
+        keys = [c.key for c in claimed if c.expired]
+        if not keys:
+            return list(claimed)
+
+        def work(tx: Tx) -> Released:
+            jobs = [StoredJob(*row) for key in keys for row in tx.all(self.sql.take_held, **key.held)]
+            jobs = [job._replace(attempt=job.attempt - 1, claimed_at=None) for job in jobs]
+            return self._bury(tx, jobs, self.expired)
+
+        released = self.database.write(work)
+        self.release_pending(released)
+        self.made_ready(released.queues)
+        return [c for c in claimed if not c.expired]
+
+    def _without_unfit(self, claimed: Sequence[Claimed]) -> list[Claimed]:
+        """End those whose payload is too large to be fetched, and keep it where it is; returns the others."""
+        keys = [c.key for c in claimed if c.is_unfit]
+        if not keys:
+            return list(claimed)
+        why = f"its payload is larger than max_body_bytes = {self.database.settings.max_body_bytes:,}, or no bytes"
+        ending = self.dead(why, "rejected")._replace(letter=None)
+
+        def work(tx: Tx) -> Released:
+            jobs = []
+            for key in keys:
+                for row in tx.all(self.sql.held_facts, **key.held):
+                    job = StoredJob(*row)._replace(body=b"")
+                    self.dialect.record_end(tx, [job], ending)
+                    tx.run(self.sql.drop_ended_body, ids=[job.job_id] if job.job_id else [])
+                    tx.run(self.sql.keep_payload, **key.held)
+                    tx.run(self.sql.drop_held, **key.held)
+                    jobs.append(job)
+            return self._tell(tx, jobs)
+
+        released = self.database.write(work)
+        self.release_pending(released)
+        self.made_ready(released.queues)
+        return [c for c in claimed if not c.is_unfit]
 
     # time
 

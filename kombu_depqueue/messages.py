@@ -78,7 +78,7 @@ class MessageQueue(JobQueue):
         return self._store.queue_ids([("", name) for name in names])
 
     def claim(self, queues: Sequence[int], limit: int) -> list[Claimed]:
-        """Lease up to `limit` ready messages."""
+        """Lease up to `limit` ready messages, to be given to `genuine` before anything else."""
         self._check()
         return self._cursors.claim(list(queues), limit)
 
@@ -185,6 +185,7 @@ class MessageQueue(JobQueue):
             check_size("result", result, self.settings)
         if meta is not None:
             check_size("meta", meta, self.settings)
+        self._database.dialect.check_payloads(result, meta)  # told later with others, it would be in their way
         if keep is None:
             plain = state is JobState.SUCCEEDED and result is None
             keep = self.settings.retention if plain else self.settings.result_retention

@@ -203,9 +203,9 @@ class Migrator:
         """
         engine = self.dialect.engine
         with engine.connect() as holder:
-            what = "another `depqueue migrate` is under way"
             if self.dialect.one_writer:
-                self._patiently(lambda: self._begin(holder), until, what)
+                # Among all that write, for as long as they do: often, else they are always faster.
+                self._patiently(lambda: self._begin(holder), until, "others write without a pause", pause=0.002)
                 try:
                     yield holder
                 except BaseException:
@@ -214,7 +214,7 @@ class Migrator:
                 self.dialect.commit(holder.connection.cursor())
                 return
             with engine.connect() as worker:
-                self._patiently(lambda: self._hold(holder, worker), until, what)
+                self._patiently(lambda: self._hold(holder, worker), until, "another `depqueue migrate` is under way")
                 try:
                     yield worker
                 finally:
@@ -237,7 +237,7 @@ class Migrator:
             self.dialect.rollback(holder.connection.dbapi_connection)
             raise
 
-    def _patiently(self, call: Callable[[], T], until: float, what: str) -> T:
+    def _patiently(self, call: Callable[[], T], until: float, what: str, *, pause: float = LOCK_WAIT) -> T:
         """Try again what met a lock; StorageError when the time is over."""
         while True:
             try:
@@ -250,7 +250,7 @@ class Migrator:
                     cause = self.dialect.without_rows(original)
                     break
             # Those who had to wait behind us go first.
-            time.sleep(random.uniform(0.5, 1.5) * LOCK_WAIT)  # noqa: S311 - no secret
+            time.sleep(random.uniform(0.5, 1.5) * pause)  # noqa: S311 - no secret
         raise StorageError(f"{what}: gave up after having waited; run it again") from cause
 
     def _make(self, connection: Connection, change: Change, until: float, say: Callable[[str], None]) -> None:

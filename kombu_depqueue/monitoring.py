@@ -26,7 +26,7 @@ __all__ = ["KINDS", "Durations", "Ended", "Figures", "Mark", "Monitor"]
 
 SETTLED = timedelta(seconds=5)
 """So old an end must be to be counted: the transaction that it is part of has committed by then."""
-STEP = 50_000
+STEP = 20_000
 """Records counted in one step."""
 PATIENCE = 0.3
 """Seconds after which no further step is begun; the next look goes on from there."""

@@ -20,6 +20,9 @@ Common to all operations
   of the caller's transaction, where a `connection` was given).
 - Within `with enlist(connection):` what is enqueued, acked and finished is part of that transaction, as if
   `connection` were given; within `async with enlist(...)` what is enqueued, inserted at the end of the block.
+- With the option `signing_keys` what is enqueued is signed, and what was forged or changed in the database since is
+  never handed out: it is dead, with the reason `bad-signature` (docs/security.md says what that covers).
+- What is larger than `max_body_bytes` is refused by enqueue, and by a claim never fetched: it is dead.
 - At least once: what was enqueued is delivered until it is acked, whatever dies;
   a second delivery happens only after a lease has expired or was given back.
 """
@@ -248,7 +251,8 @@ class JobQueue(JobProducer, JobConsumer, Protocol):
     def dequeue_by_id(self, job_id: JobId, *, renew: bool = True) -> Reservation:
         """Reserve this very job, whatever its channel. Does not wait.
 
-        Raises: NotExist; NotPending if it is not ready (blocked, scheduled, leased, paused or finished).
+        Raises: NotExist; NotPending if it is not ready (blocked, scheduled, leased, paused or finished), or must
+        not be handed out (expired, too large, `bad-signature`: it has ended then).
         """
         ...
 

@@ -13,7 +13,8 @@ from sqlalchemy import URL, Engine
 from kombu_depqueue.dialects.steps import STATUS, Claimed, Ending, Key
 from kombu_depqueue.enlisting import enlisted
 from kombu_depqueue.entry import check_duration, check_integer, check_job_id, check_name, encode_json, entry_of
-from kombu_depqueue.errors import Canceled, DepQueueError, Empty, InvalidJob, LeaseLost, NotExist
+from kombu_depqueue.errors import Canceled, DepQueueError, Empty, InvalidJob, LeaseLost, NotExist, NotPending
+from kombu_depqueue.forgeries import BAD_SIGNATURE, Names, end_forged, forged
 from kombu_depqueue.job import (
     JobMessage,
     JobState,
@@ -125,13 +126,13 @@ class JobQueue(Operations):
         numbers = dict(zip(self._store.queue_ids(names), names, strict=True))
         while True:
             ticket = self._waiter.ticket()
-            claimed = self._cursors.claim(list(numbers), limit)
+            claimed = self._claim(numbers, limit)
             if claimed:
                 return self._reservations(claimed, numbers, renew)
             self._keeper.before_waiting()
             left = self._keeper.pause() if until is None else until - time.monotonic()
             if left <= 0:
-                claimed = self._cursors.claim(list(numbers), limit, last=True) if self._cursors.skip else []
+                claimed = self._claim(numbers, limit, last=True) if self._cursors.skip else []
                 if claimed:
                     return self._reservations(claimed, numbers, renew)
                 raise Empty("no job became ready in time")
@@ -139,6 +140,25 @@ class JobQueue(Operations):
             if not (self._waiter.watch(numbers) | self._keeper.say_waiting()):
                 self._waiter.wait(ticket, min(left, self._keeper.pause()))
             self._check()
+
+    def _claim(self, names: Names, limit: int, *, last: bool = False) -> list[Claimed]:
+        while claimed := self._cursors.claim(list(names), limit, last=last):
+            if genuine := self.genuine(claimed, names):
+                return genuine
+        return []
+
+    def genuine(self, claimed: list[Claimed], names: Names) -> list[Claimed]:
+        """Without those that nobody with a key has signed as they are: these end as dead."""
+        keys = self.settings.signing_keys
+        if keys is None or not claimed:
+            return claimed
+        with self._keeper.handing_out(claimed):
+            bad = forged(self._store, keys, claimed, names)
+            for one in bad:
+                released = end_forged(self._store, one)
+                self._keeper.drop(one.seq, one.token)
+                self._woken_by_end(released.queues)
+        return [one for one in claimed if one not in bad] if bad else claimed
 
     def _names(self, queues: Sequence[str] | None, channels: Sequence[str]) -> list[tuple[str, str]]:
         if queues is None:
@@ -167,6 +187,8 @@ class JobQueue(Operations):
         with self._keeper.handing_out([claimed]):
             status = self._records.status(check_job_id(job_id))
         names = {claimed.queue_id: (status.channel, status.job_type)}
+        if not self.genuine([claimed], names):
+            raise NotPending(claimed.job_id or check_job_id(job_id), detail=BAD_SIGNATURE)
         return self._reservations([claimed], names, renew)[0]
 
     def ack_many(self, reservations: Iterable[R], /) -> list[R]:

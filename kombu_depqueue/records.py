@@ -16,6 +16,7 @@ from kombu_depqueue.inserting import insert_entries
 from kombu_depqueue.job import DependencyResult, JobState, JobStatus, Why, WorkerInfo
 from kombu_depqueue.releases import CANCELED, RELEASE_LIMIT, STATE, hot_state
 from kombu_depqueue.schema import Flag
+from kombu_depqueue.signing import signed_run_at
 from kombu_depqueue.statements import StoredJob
 from kombu_depqueue.store import Store
 
@@ -216,6 +217,7 @@ class Records:
             envelope=envelope,
             rank=rank,
             max_attempts=most,
+            run_at=signed_run_at(envelope),
             edges=edges,
             reopened=True,
             hold=bool(flags & Flag.HOLD),

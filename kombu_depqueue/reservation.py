@@ -54,9 +54,8 @@ class Reservation:
 
     @property
     def job_id(self) -> UUID:
-        """The job's id."""
-        assert self._claimed.job_id is not None  # noqa: S101 - native queues hold tracked jobs only
-        return self._claimed.job_id
+        """The job's id; nil of a message that is no job (one that Kombu sent to several queues)."""
+        return self._claimed.job_id or UUID(int=0)
 
     @property
     def job_type(self) -> str:

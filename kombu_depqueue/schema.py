@@ -23,7 +23,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from sqlalchemy import (
     ARRAY,
@@ -110,7 +110,12 @@ class JobIdType(TypeDecorator[UUID]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> UUID | None:
         """Convert from the driver."""
-        return value if value is None or isinstance(value, UUID) else UUID(value)
+        if value is None or isinstance(value, UUID):
+            return value
+        try:
+            return UUID(value)
+        except (ValueError, AttributeError):  # somebody else's row: one that cannot be read would stop all claims
+            return uuid5(NAMESPACE_URL, f"depqueue:{value}")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -134,7 +139,9 @@ class UtcTime(TypeDecorator[datetime]):
         """Convert from the driver."""
         if isinstance(value, int):
             return _EPOCH + timedelta(microseconds=value)
-        return None if value is None else value.astimezone(UTC)
+        if value is None or isinstance(value, datetime):
+            return value and value.astimezone(UTC)
+        return _EPOCH  # somebody else's row, in SQLite: one that cannot be read would stop all claims
 
 
 class ListType(TypeDecorator[list[Any]]):

@@ -20,13 +20,14 @@ from sqlalchemy.exc import ArgumentError
 
 from kombu_depqueue.errors import InvalidJob
 from kombu_depqueue.job import OnUnmet, Policy
+from kombu_depqueue.signing import Keys, refuse_in_url
 
-__all__ = ["Settings", "option_names", "parse", "shown_url"]
+__all__ = ["Settings", "is_secret", "option_names", "parse", "shown_url"]
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,29}\Z")
 """Configured identifiers: 30 characters, since PostgreSQL cuts at 63 silently and two names could then collide."""
 
-_SECRET = re.compile("pass|secret|token", re.IGNORECASE)
+_SECRET = re.compile("pass|secret|token|signing", re.IGNORECASE)
 """What the names of query parameters that must not be shown contain."""
 
 _DRIVERS = {
@@ -78,6 +79,8 @@ class Settings:
     """How long the record of an ended job is kept."""
     result_retention: float = 86400.0
     """The same for one that ended with a result, or not as succeeded."""
+    signing_keys: Keys | None = None
+    """Sign what is enqueued with the first key, and run nothing that none of them has signed (`signing`)."""
     pool_size: int = 20
     """Connections kept open at most; more threads than that wait for one."""
     name: str = ""
@@ -135,6 +138,8 @@ def parse(url: str | URL, options: Mapping[str, Any] | None = None) -> Settings:
     parsed = _parse_url(url)
     mine = {k: v for k, v in parsed.query.items() if k in _OPTIONS}
     _refuse_typos(parsed)
+    if "signing_keys" in mine:
+        refuse_in_url(mine["signing_keys"])
     parsed = parsed.set(query={k: v for k, v in parsed.query.items() if k not in _OPTIONS})
     values: dict[str, Any] = {}
     for name in _OPTIONS:
@@ -151,9 +156,14 @@ def parse(url: str | URL, options: Mapping[str, Any] | None = None) -> Settings:
     return Settings(url=parsed, **values)
 
 
+def is_secret(parameter: str) -> bool:
+    """Whether a query parameter of this name must not be shown."""
+    return bool(_SECRET.search(parameter))
+
+
 def shown_url(url: URL) -> str:
     """The URL as it may be shown: without password, also in its query."""
-    secret = [name for name in url.query if _SECRET.search(name)]
+    secret = [name for name in url.query if is_secret(name)]
     return url.difference_update_query(secret).render_as_string(hide_password=True)
 
 
@@ -189,6 +199,8 @@ def _unknown(name: str) -> str:
 
 def _typed(name: str, value: Any) -> Any:
     """Convert text from a URL or the environment; let typed values through."""
+    if name == "signing_keys":
+        return Keys.read(value)
     kind = str(_OPTIONS[name].type)
     try:
         if name == "dependency_policy":

@@ -8,7 +8,7 @@ are what each database spells in its own way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib import import_module
 from typing import Any, overload
@@ -24,10 +24,12 @@ __all__ = [
     "Prepared",
     "after",
     "among",
+    "bytes_within",
     "insert_or_replace",
     "insert_unless_there",
     "later",
     "now",
+    "replacing",
     "seconds_until",
     "statement",
 ]
@@ -84,10 +86,16 @@ def insert_or_replace(table: Table, dialect: Dialect, values: Mapping[str, Any])
     statement = maker.insert(table).values(dict(values))
     key = [c.name for c in table.primary_key.columns]
     if dialect.name == "mysql":
-        return statement.on_duplicate_key_update({n: func.values(table.c[n]) for n in values if n not in key})
+        return replacing(statement, values)
     return statement.on_conflict_do_update(
         index_elements=key, set_={name: statement.excluded[name] for name in values if name not in key}
     )
+
+
+def replacing(insertion: Any, names: Iterable[str]) -> Any:
+    """MySQL's INSERT of these columns, such that it takes the place of a row with the same key."""
+    table = insertion.table
+    return insertion.on_duplicate_key_update({n: func.values(table.c[n]) for n in names if not table.c[n].primary_key})
 
 
 def _result_processor(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
@@ -175,6 +183,17 @@ class among(ColumnElement[bool]):
         self.values: BindParameter[Any] = bindparam(name, type_=ListType(item))
 
 
+class bytes_within(ColumnElement[bool]):
+    """Whether a column holds at most so many bytes, or NULL; not if it is text, which SQLite lets into any column."""
+
+    type = Boolean()
+    inherit_cache = True
+    _is_implicitly_boolean = True
+
+    def __init__(self, operand: ColumnElement[Any], most: int) -> None:
+        self.operand, self.most = operand, most
+
+
 @compiles(now, "postgresql")
 def _(element: now, compiler: Any, **kw: Any) -> str:
     # Not clock_timestamp(): volatile, so no index could be used with it.
@@ -200,6 +219,19 @@ def _(element: later, compiler: Any, **kw: Any) -> str:
 @compiles(among, "postgresql")
 def _(element: among, compiler: Any, **kw: Any) -> str:
     return f"{compiler.process(element.operand, **kw)} = ANY ({compiler.process(element.values, **kw)})"
+
+
+@compiles(bytes_within, "postgresql")
+@compiles(bytes_within, "mysql")
+def _(element: bytes_within, compiler: Any, **kw: Any) -> str:
+    return f"coalesce(octet_length({compiler.process(element.operand, **kw)}) <= {element.most}, true)"
+
+
+@compiles(bytes_within, "sqlite")
+def _(element: bytes_within, compiler: Any, **kw: Any) -> str:
+    operand = compiler.process(element.operand, **kw)
+    # Not IS NULL: in the RETURNING of an UPDATE SQLite 3.40 may take it for false.
+    return f"(typeof({operand}) = 'null' OR typeof({operand}) = 'blob' AND length({operand}) <= {element.most})"
 
 
 # julianday has a resolution of about a millisecond here; unixepoch('subsec') would need SQLite 3.42.

@@ -27,6 +27,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    null,
     or_,
     select,
     update,
@@ -37,6 +38,7 @@ from kombu_depqueue.sql import (
     Prepared,
     after,
     among,
+    bytes_within,
     insert_or_replace,
     insert_unless_there,
     now,
@@ -44,8 +46,10 @@ from kombu_depqueue.sql import (
     statement,
 )
 
-__all__ = ["Statements", "StoredJob", "has_flag", "with_flag"]
+__all__ = ["ENVELOPE_ROOM", "Statements", "StoredJob", "has_flag", "with_flag"]
 
+ENVELOPE_ROOM = 64 * 1024
+"""Bytes by which headers may outgrow `max_body_bytes`: their signature, and the stories of dead letters."""
 COUNT_LIMIT = 10_001
 """Counts stop here: an exact count of a million rows takes half a second, this one 4 ms."""
 
@@ -93,6 +97,8 @@ class Statements:
     """
 
     prepared: ClassVar[type[Prepared]] = Prepared
+    largest = 16 * 1024 * 1024
+    """The bytes of a body that a claim fetches at most (`max_body_bytes`)."""
 
     def __init__(self, t: Tables, dialect: Dialect) -> None:
         self.t = t
@@ -112,6 +118,12 @@ class Statements:
         return select(q.c.id, q.c.ephemeral).where(
             q.c.channel == bindparam("p_channel"), q.c.name == bindparam("p_name")
         )
+
+    @statement
+    def names_of(self) -> Executable:
+        """One queue's channel and name."""
+        q = self.t.queue.c
+        return select(q.channel, q.name).where(q.id == bindparam("p_queue"))
 
     @statement
     def add_queue(self) -> Executable:
@@ -296,7 +308,10 @@ class Statements:
         j = self.t.job.c
         expired = func.coalesce(seconds_until(j.expires_at) <= literal_column("0"), literal_column("false", Boolean()))
         names = ("queue_id", "rank", "seq", "lease_token", "attempt", "max_attempts", "flags", "job_id")
-        return [*(j[n] for n in names), j.run_at, expired.label("expired"), j.envelope, j.body]
+        fits = bytes_within(j.envelope, self.largest + ENVELOPE_ROOM)
+        whole = and_(bytes_within(j.body, self.largest), fits)
+        payload = [case((fits, j.envelope)).label("envelope"), case((whole, j.body)).label("body")]
+        return [*(j[n] for n in names), j.run_at, expired.label("expired"), *payload]
 
     @statement
     def ranks(self) -> Executable:
@@ -328,6 +343,24 @@ class Statements:
     def take_held(self) -> Executable:
         """Take a job out of the hot table by its key and lease token."""
         return delete(self.t.job).where(self._held()).returning(*self.moved(self.t.job))
+
+    @statement
+    def held_facts(self) -> Executable:
+        """A held job without its payload."""
+        moved = [null().label(c.name) if c.name in ("envelope", "body") else c for c in self.moved(self.t.job)]
+        return select(*moved).where(self._held()).with_for_update()
+
+    @statement
+    def keep_payload(self) -> Executable:
+        """Keep the payload of a held job, unseen, as that of an ended one ..."""
+        e, j = self.t.ended_body, self.t.job.c
+        kept = select(*(j[c.name] for c in e.c)).where(self._held(), j.job_id.is_not(None))
+        return insert(e).from_select([c.name for c in e.c], kept)
+
+    @statement
+    def drop_held(self) -> Executable:
+        """... and take it out of the hot table."""
+        return delete(self.t.job).where(self._held())
 
     @statement
     def take_job(self) -> Executable:

@@ -164,8 +164,8 @@ class Store(Leases):
             claimed = self._ack_and_claim(acks, wanted)
         else:
             claimed = self.database.write(claim, begin=False, durable=False)
-        while any(c.expired for c in claimed):
-            found = self._without_expired(claimed)
+        while any(c.expired or c.is_unfit for c in claimed):
+            found = self._without_unfit(self._without_expired(claimed))
             if found:
                 return found
             # There may be good ones behind: only a claim that finds nothing at all says "empty".
@@ -180,20 +180,6 @@ class Store(Leases):
         started = time.perf_counter()
         yield
         self.claim_seconds = time.perf_counter() - started
-
-    def _without_expired(self, claimed: Sequence[Claimed]) -> list[Claimed]:
-        """End those that had expired when they were claimed, as if they had not been; returns the others."""
-        keys = [Key(c.queue_id, c.rank, c.seq, c.token) for c in claimed if c.expired]
-
-        def work(tx: Tx) -> Released:
-            jobs = [StoredJob(*row) for key in keys for row in tx.all(self.sql.take_held, **key.held)]
-            jobs = [job._replace(attempt=job.attempt - 1, claimed_at=None) for job in jobs]
-            return self._bury(tx, jobs, self.expired)
-
-        released = self.database.write(work)
-        self.release_pending(released)
-        self.made_ready(released.queues)
-        return [c for c in claimed if not c.expired]
 
     def _ack_and_claim(self, acks: Acks, wanted: Wanted) -> list[Claimed]:
         keys, ending = [key for key, _ in acks.held], self.success(None)
@@ -257,6 +243,8 @@ class Store(Leases):
         claimed = Claimed(*rows[0])
         if not self._without_expired([claimed]):
             raise NotPending(job_id, detail="it has expired")
+        if not self._without_unfit([claimed]):
+            raise NotPending(job_id, detail="its payload is too large, or no bytes")
         return claimed
 
     def unclaim(self, consumer: int, tokens: Sequence[int]) -> None:

@@ -16,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "only(name): about facts of one database, and run on that alone")
+    config.addinivalue_line("markers", "only(names): about facts of these databases, and run on them alone")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         mark = item.get_closest_marker("only")
         callspec = getattr(item, "callspec", None)
-        if mark is not None and callspec is not None and callspec.params.get("database") != mark.args[0]:
+        if mark is not None and callspec is not None and callspec.params.get("database") not in mark.args:
             others.append(item)
     if others:
         config.hook.pytest_deselected(items=others)

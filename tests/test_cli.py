@@ -54,6 +54,7 @@ def ready(cli: Cli, queue: JobQueue) -> Cli:
 # init, and which database
 
 
+@pytest.mark.bare
 def test_init_creates_the_tables_and_says_what_was_there(cli: Cli) -> None:
     missing = cli("queues")
     assert missing.code == 3
@@ -492,6 +493,7 @@ def test_whoever_sits_at_a_terminal_is_asked(
     [
         ("nonsense", 2, "no database URL"),
         ("oracle://u:hunter2@h/d", 2, "not supported"),
+        ("mysql+nosuch://u:hunter2@h/d", 2, "kombu-depqueue[mysql]"),
         ("mysql://u:hunter2@127.0.0.1:1/d", 3, "refused"),
         ("sqlite://", 2, "name a file"),
         ("sqlite:///there.is/no/such/folder.db", 3, "no such file"),
@@ -520,12 +522,11 @@ def test_a_missing_driver_names_the_extra() -> None:
     assert Said(2, "", done.stderr).line.endswith("pip install kombu-depqueue[postgresql]")
 
 
-def test_tables_of_a_newer_library_are_left_alone(ready: Cli, queue: JobQueue, engine: Any, place: Place) -> None:
-    from sqlalchemy import text
-
-    table = f"{place.schema}.meta" if place.schema else "depqueue_meta"
+@pytest.mark.bare
+def test_tables_of_a_newer_library_are_left_alone(ready: Cli, queue: JobQueue, engine: Any) -> None:
+    meta = queue._database.dialect.tables.meta
     with engine.begin() as connection:
-        connection.execute(text(f"UPDATE {table} SET value = '99' WHERE key = 'schema_version'"))
+        connection.execute(meta.update().where(meta.c.key == "schema_version").values(value="99"))
     for command in ("queues", "init"):
         said = ready(command)
         assert said.code == 3
@@ -627,6 +628,7 @@ def test_counts_beyond_the_limit_say_so() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.bare
 @pytest.mark.parametrize("settled", [False, True], ids=["never analyzed", "analyzed"])
 def test_two_hundred_thousand_jobs_are_looked_through_in_a_second(place: Place, settled: bool) -> None:
     filler = Filler(place)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, inspect
 
 from kombu_depqueue.demo.measure import measure
 from kombu_depqueue.testing.fixtures import Database
@@ -63,16 +63,19 @@ def test_it_ends_well_on_sqlite(tmp_path: Path) -> None:
 def test_it_ends_well_in_a_given_database(database: Database, tmp_path: Path) -> None:
     if database.admin is None:
         pytest.skip("SQLite is its default")
-    schemas = text("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'demo\\_%'")
-    with database.admin.connect() as connection:
-        before = set(connection.execute(schemas).scalars())
+    before = _leftovers(database.admin)
     url = database.admin.url.render_as_string(hide_password=False)
     command = [*COMMAND, "--database", url, "--workers", "2"]
     done = subprocess.run(command, capture_output=True, text=True, env=_environment(tmp_path), check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     _check_output(done.stdout)
-    with database.admin.connect() as connection:
-        assert set(connection.execute(schemas).scalars()) <= before
+    assert _leftovers(database.admin) <= before
+
+
+def _leftovers(admin: Engine) -> set[str]:
+    """Schemas and tables of demonstrations."""
+    found = inspect(admin)
+    return {name for name in (*found.get_schema_names(), *found.get_table_names()) if name.startswith("demo_")}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,7 +11,7 @@ from kombu import Connection, Exchange, Producer, Queue
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from kombu_depqueue import Duplicate, JobMessage, JobQueue, JobState, StorageError
+from kombu_depqueue import Duplicate, JobMessage, JobQueue, JobState, QueueFull, StorageError
 from kombu_depqueue.dialects import dialect_for
 from kombu_depqueue.errors import InvalidJob
 from kombu_depqueue.grants import ROLES, statements
@@ -19,6 +19,8 @@ from kombu_depqueue.migrating import Migrator
 from kombu_depqueue.settings import parse
 from kombu_depqueue.testing.fixtures import Database, Place
 from kombu_depqueue.testing.helpers import drain
+
+pytestmark = pytest.mark.bare  # tables are changed here
 
 As = Callable[..., str]
 
@@ -133,6 +135,14 @@ def test_a_publisher_publishes_through_kombu_where_all_is_declared(
             producer.publish({"n": n}, exchange="", routing_key="bare", headers={"x-job-id": task["id"][::-1]})
     [tasks] = [q for q in queue.queues() if q.name == "tasks"]
     assert (tasks.ready, tasks.scheduled + tasks.blocked) == (2, 4)
+
+
+def test_a_publisher_is_told_that_a_queue_is_full(as_role: As, queue: JobQueue) -> None:
+    queue.limit("small", max_length=2)
+    with JobQueue(as_role("publisher")) as publisher:
+        assert publisher.enqueue_many([JobMessage.new("small"), JobMessage.new("small", delay=60)]) == 2
+        with pytest.raises(QueueFull):
+            publisher.enqueue("small")
 
 
 @pytest.mark.parametrize(
@@ -254,6 +264,7 @@ def test_an_operator_looks_and_mends(as_role: As, queue: JobQueue) -> None:
         ["migrate", "--check"],
     ):
         assert main(["--url", url, *command]) == 0, command
+    assert main(["--url", url, "doctor"]) in (0, 1)  # 3 would be an error
 
 
 def test_a_migrator_changes_the_tables_and_others_do_not(as_role: As, queue: JobQueue) -> None:
@@ -348,3 +359,17 @@ def test_two_queues_in_one_database_do_not_meet(database: Database, place: Place
     finally:
         if database.name == "postgresql" and database.admin is not None:
             execute(database.admin, f"DROP SCHEMA IF EXISTS {place.schema}_x CASCADE")
+
+
+def test_limits_are_an_operators_to_set_and_hold_for_a_publisher(as_role: As, queue: JobQueue) -> None:
+    queue.enqueue("t")
+    with JobQueue(as_role("operator")) as operator:
+        operator.limit("t", max_length=2)
+        assert operator.figures().queues[0].ready == 1
+        assert "privileges" in {one.code for one in operator.examine().findings}  # it declares no exchange
+    with JobQueue(as_role("publisher")) as publisher:
+        publisher.enqueue("t")
+        with pytest.raises(QueueFull):
+            publisher.enqueue("t")
+        with pytest.raises(StorageError):
+            publisher.limit("t")

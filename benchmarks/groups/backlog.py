@@ -79,6 +79,20 @@ def _drain(site: Site, jobs: int) -> Callable[[], float]:
     return run
 
 
+def looking(scene: Scene) -> Iterator[Row]:
+    """What `depqueue queues` costs beside a million waiting jobs; the client's part included."""
+    rows, rounds = scene.pick(300_000, 200_000, 500, 1_000_000), scene.pick(15, 15, 2)
+    for database in scene.databases:
+        with scene.site(database) as site:
+            site.filler.ready(rows)
+            site.filler.delayed(rows // 4)
+            site.filler.settle()
+            times = [timed(site.queue.queues) for _ in range(rounds + 3)][3:]
+        yield Row(
+            f"queues() beside {rows:,} ready and {rows // 4:,} delayed jobs", database, spread(times), "ms", most=0.005
+        )
+
+
 def leased_ahead(scene: Scene) -> Iterator[Row]:
     """A claim with 100,000 leased rows ahead of the ready ones."""
     rows, claims = scene.pick(100_000, 30_000, 300), scene.pick(600, 200, 8)

@@ -97,7 +97,7 @@ def _say(place: Place, facts: Facts, left: Sequence[Step], done: Sequence[Step])
 @click.option("--migrator", metavar="ROLE", help="Creates and changes the tables.")
 @json_option
 @click.pass_obj
-def grants(place: Place, as_json: bool, **roles: str | None) -> int:
+def grants(place: Place, /, as_json: bool, **roles: str | None) -> int:
     """Print the statements that give roles of the database their rights.
 
     Nothing is executed: read them, and run them as the owner. ROLE is a role or user that exists; on MariaDB and MySQL

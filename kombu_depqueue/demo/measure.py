@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sysconfig
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ TOP = 10
 
 _SKIPPED = frozenset(("__pycache__", "site-packages", "dist-packages", "test", "tests", "idle_test"))
 """Not standard library, or its tests: Debian has those in a package of their own."""
+
+_PARSING = threading.Lock()
+"""Python 3.11 counts the depth of all threads together: two that parse at once end with "recursion depth mismatch"."""
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _BRANCHES = (
@@ -67,7 +71,8 @@ def measure(name: str, path: str) -> dict[str, Any]:
     counts = dict.fromkeys(COUNTED, 0) | {"modules": 1, "lines": source.count(b"\n")}
     complex_functions: list[list[Any]] = []
     try:
-        tree = ast.parse(source, path)
+        with _PARSING:
+            tree = ast.parse(source, path)
     except (SyntaxError, ValueError):
         return {"name": name, "counts": counts, "complex": complex_functions}
     for node in ast.walk(tree):

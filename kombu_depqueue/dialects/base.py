@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -78,8 +79,10 @@ class Dialect(Steps):
     name: ClassVar[str]
     names: ClassVar[tuple[str, ...]] = ()
     """What else SQLAlchemy calls this kind of database."""
-    drivers: ClassVar[tuple[str, ...]]
+    drivers: tuple[str, ...]
     """Drivers whose connections callers may bring along: ours, and its asynchronous sister."""
+    packages: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """What to install for a driver's module, where it is not our extra."""
     steps_are_statements: ClassVar[bool] = False
     """claim, ack_one, ack_many and promote are one statement each, and `end_and_release` exists:
     they need no BEGIN, and acks try the fast path first."""
@@ -103,17 +106,18 @@ class Dialect(Steps):
     look_interval: ClassVar[float | None] = None
     """Nothing tells of changes: whoever waits looks so often (seconds; half as often after a while)."""
     statements: ClassVar[type[Routing]] = Routing
-    transaction: ClassVar[type[Tx]] = Tx
+    transaction: type[Tx] = Tx
 
     def __init__(self, settings: Settings, engine: object = None) -> None:
         self.settings = settings
         self.tables = tables(self.name, settings.schema, settings.table_prefix)
         self.sql = self.statements(self.tables, self.compiler_dialect())
+        self.sql.largest = settings.max_body_bytes
         try:
             self.engine = self.make_engine(engine if isinstance(engine, Engine) else None)
         except ModuleNotFoundError as error:
-            extra = f"pip install kombu-depqueue[{self.name}]"
-            raise InvalidJob("url", f"its driver {error.name!r} is not installed: {extra}") from error
+            what = self.packages.get(str(error.name), f"kombu-depqueue[{self.name}]")
+            raise InvalidJob("url", f"its driver {error.name!r} is not installed: pip install {what}") from error
         except SQLAlchemyError as error:
             raise InvalidJob("url", str(error).splitlines()[0]) from error
 
@@ -146,6 +150,9 @@ class Dialect(Steps):
         """Inside, statements may be sent without waiting for their answers; rows are fetched afterwards."""
         yield
 
+    def check_payloads(self, *payloads: bytes | None) -> None:
+        """Refuse (InvalidJob) what the server would not take in one statement, as far as that is known beforehand."""
+
     def create_tables(self, connection: Any) -> None:
         """Create what is missing, in the transaction under way."""
         raise NotImplementedError
@@ -165,9 +172,7 @@ class Dialect(Steps):
     def grants(self, table: Table, columns: Mapping[str, Sequence[str]], grantee: str) -> list[str]:
         """The statement that lets a role do this with a table: by SELECT, INSERT, ... the columns (none: all)."""
         quote = self.engine.dialect.identifier_preparer
-        parts = [
-            f"{what} ({', '.join(map(quote.quote, names))})" if names else what for what, names in columns.items()
-        ]
+        parts = [f"{what} ({', '.join(map(quote.quote, names))})" if names else what for what, names in columns.items()]
         return [f"GRANT {', '.join(parts)} ON {quote.format_table(table)} TO {grantee}"]
 
     def ownership(self, grantee: str) -> list[str]:

@@ -1,5 +1,6 @@
 """MariaDB and MySQL: InnoDB, READ COMMITTED, statements run in steps (see `stepwise`).
 
+The driver is pymysql, or mysqlclient (which SQLAlchemy calls mysqldb) where the URL names it.
 READ COMMITTED, measured on MariaDB 10.11: under REPEATABLE READ gap locks alone cost 896
 deadlocks in a run that has none here. And each look must see what others have committed.
 """
@@ -7,24 +8,20 @@ deadlocks in a run that has none here. And each look must see what others have c
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import re
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, cast
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
     Engine,
-    Executable,
     Table,
-    and_,
-    bindparam,
     create_engine,
-    delete,
     event,
-    select,
-    update,
 )
 from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.engine.interfaces import Dialect as SADialect
@@ -33,20 +30,22 @@ from sqlalchemy.schema import CreateTable
 from kombu_depqueue.changes import Change
 from kombu_depqueue.dialects.base import Dialect, Failure, Tx
 from kombu_depqueue.dialects.inspection import Inspection
+from kombu_depqueue.dialects.mysql_sql import MySQLStatements
+from kombu_depqueue.dialects.mysql_tx import ClientTx, MySQLTx, too_large
 from kombu_depqueue.dialects.steps import Claimed, Ending, Key, Wanted, in_order
-from kombu_depqueue.dialects.stepwise import BY_KEY, Stepwise
 from kombu_depqueue.errors import InvalidJob, StorageError
 from kombu_depqueue.routing import Routing
-from kombu_depqueue.schema import Flag
-from kombu_depqueue.sql import Prepared, among, insert_unless_there, now, statement
-from kombu_depqueue.statements import has_flag
 
 __all__ = ["MySQL"]
 
 LOCKS = 1024
 """So many locks for all ids that are given by callers: rows of `meta`, made when first needed."""
-_CHUNK = 1_000_000
-"""Characters of rows in one INSERT."""
+DRIVERS = ("pymysql", "mysqldb")
+"""As SQLAlchemy calls them; the second is mysqlclient."""
+_LONGEST = 31_536_000
+"""Seconds: the longest time limit that pymysql takes."""
+_BESIDE = 100_000
+"""Bytes of a statement beside the payloads, at most."""
 
 _FAILURES = {
     1205: Failure.RETRY,  # lock wait timeout
@@ -73,134 +72,23 @@ _FAILURES = {
 }
 
 
-class MySQLStatements(Routing):
-    """The shared statements in steps, and those of the claim and the ack."""
-
-    prepared: ClassVar[type[Prepared]] = Stepwise
-
-    @statement
-    def add_meta(self) -> Executable:
-        """Note a fact about the schema, unless another has: creating tables is no transaction here."""
-        values: dict[str, Any] = {"key": bindparam("p_key"), "value": bindparam("p_value")}
-        return insert_unless_there(self.t.meta, self.dialect).values(values)  # type: ignore[no-any-return]
-
-    def _locked(self, ready: Any) -> Executable:
-        """What `claim` returns of ready jobs, which are locked."""
-        new = self._lease()
-        what = [new[c.name].label(c.name) if c.name in new else c for c in self.claimed()]
-        return ready.with_only_columns(*what).with_for_update(skip_locked=True)  # type: ignore[no-any-return]
-
-    @statement
-    def lock_claimable(self) -> Executable:
-        """Lock ready jobs of one queue: found in claim order, which is the primary key's."""
-        ready: Any = type(self).claimable.make(self)
-        return self._locked(ready.with_hint(self.t.job, BY_KEY, "mysql"))
-
-    @statement
-    def lock_claimable_after(self) -> Executable:
-        """The same behind a cursor."""
-        ready: Any = type(self).claimable_after.make(self)
-        return self._locked(ready.with_hint(self.t.job, BY_KEY, "mysql"))
-
-    def _these(self) -> list[ColumnElement[bool]]:
-        names = ("queues", "ranks", "seqs")
-        return [among(c, n) for c, n in zip(self.t.job.primary_key, names, strict=True)]
-
-    @statement
-    def lock_chosen(self) -> Executable:
-        """Lock these jobs, as far as they are ready and nobody else has."""
-        return self._locked(select(self.t.job.c.seq).where(*self._these(), self.t.job.c.consumer_id.is_(None)))
-
-    @statement
-    def lease(self) -> Executable:
-        """Lease jobs that are locked."""
-        return update(self.t.job).where(*self._these()).values(**self._lease(), claimed_at=now())
-
-    @statement
-    def take_plain(self) -> Executable:
-        """Take held jobs that nobody depends on, as far as their end records need them."""
-        j = self.t.job
-        plain = and_(self._all_held(), ~has_flag(Flag.HAS_DEPENDENTS))
-        what = (j.c.seq, j.c.job_id, j.c.queue_id, j.c.flags, j.c.attempt, j.c.created_at, j.c.claimed_at)
-        return delete(j).where(plain).returning(*what)
-
-
-class MySQLTx(Tx):
-    """Differs: statements run in steps, and new rows go many at a time."""
-
-    __slots__ = ("_checked",)
-
-    def __init__(self, connection: Any, **how: Any) -> None:
-        super().__init__(connection, **how)
-        self._checked = self.own
-
-    def all(self, statement: Prepared, **values: Any) -> list[Any]:
-        """Differs: see `Stepwise`."""
-        return list(self._steps(statement).perform(self._run, values).rows)
-
-    def run(self, statement: Prepared, **values: Any) -> int:
-        """Differs: see `Stepwise`."""
-        return self._steps(statement).perform(self._run, values).touched
-
-    def many(self, statement: Prepared, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Differs: one INSERT for many rows."""
-        steps = self._steps(statement)
-        if len(rows) < 2 or not steps.is_insert:
-            for row in rows:
-                steps.perform(self._run, row)
-            return
-        some: list[str] = []
-        size = 0
-        for row in rows:
-            made = self.cursor.mogrify(steps.row, steps.bind(row))
-            if some and size + len(made) > _CHUNK:
-                self._send(",\n".join(some).join(steps.around))
-                some, size = [], 0
-            some.append(made)
-            size += len(made)
-        self._send(",\n".join(some).join(steps.around))
-
-    def _steps(self, statement: Prepared) -> Stepwise:
-        steps = cast("Stepwise", statement)
-        if steps.reads and not self._checked:
-            self._check_isolation()
-        return steps
-
-    def _check_isolation(self) -> None:
-        """In the caller's transaction: what was committed since it began must be seen."""
-        self.cursor.execute("SHOW VARIABLES WHERE Variable_name IN ('tx_isolation', 'transaction_isolation')")
-        level = self.cursor.fetchall()[0][1]
-        if level != "READ-COMMITTED":
-            wanted = 'create_engine(..., isolation_level="READ COMMITTED")'
-            raise InvalidJob("connection", f"its transaction is {level}; READ COMMITTED is wanted: {wanted}")
-        self._checked = True
-
-    def _run(self, sql: str, values: Mapping[str, Any]) -> Any:
-        return self._send(self.cursor.mogrify(sql, values))
-
-    def _send(self, sql: str) -> Any:
-        most = getattr(self.connection, "depqueue_packet", None)
-        if most is not None and len(sql) * 3 > most and (size := len(sql.encode("utf-8", "surrogateescape"))) >= most:
-            # Sent, it would end the connection, and look like a lost one.
-            raise StorageError(f"a statement of {size:,} bytes is more than the server's max_allowed_packet = {most:,}")
-        self.cursor.execute(sql)
-        return self.cursor
-
-
 class MySQL(Dialect):
     """A MariaDB (10.6 or newer) or MySQL (8 or newer) database."""
 
     name: ClassVar[str] = "mysql"
     names: ClassVar[tuple[str, ...]] = ("mariadb",)
-    drivers: ClassVar[tuple[str, ...]] = ("pymysql",)
+    packages: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"MySQLdb": "mysqlclient (or kombu-depqueue[mysql], for a URL that names no driver)"}
+    )
     has_roles: ClassVar[bool] = True
     look_interval: ClassVar[float | None] = 0.05
     statements: ClassVar[type[Routing]] = MySQLStatements
-    transaction: ClassVar[type[Tx]] = MySQLTx
     sql: MySQLStatements
+    _packet: int | None = None
+    """What the server's `max_allowed_packet` was when it was last asked."""
 
     def compiler_dialect(self) -> SADialect:
-        """Differs: pymysql takes `%(name)s`."""
+        """Differs: both drivers take `%(name)s`."""
         return MySQLDialect_pymysql(paramstyle="pyformat")
 
     def make_engine(self, engine: Engine | None) -> Engine:
@@ -208,9 +96,18 @@ class MySQL(Dialect):
         if self.settings.schema:
             raise InvalidJob("schema", "MySQL has no schemas within a database; use table_prefix")
         deadline = self.settings.deadline
+        limit = math.ceil(min(deadline, _LONGEST))
         url = self.settings.url if engine is None else engine.url
+        driver = url.get_driver_name()
+        if driver not in DRIVERS and engine is None:
+            wanted = f"{' or '.join(DRIVERS)} is wanted: pip install kombu-depqueue[mysql]"
+            raise InvalidJob("url", f"its driver is {driver}; {wanted}")
+        if driver not in DRIVERS:  # the caller's own, perhaps an asynchronous one
+            driver = DRIVERS[0]
+        self.drivers = (driver,)
+        self.transaction = MySQLTx if driver == "pymysql" else ClientTx
         made = create_engine(
-            url.set(drivername="mysql+pymysql"),
+            url.set(drivername=f"mysql+{driver}"),
             pool_size=self.settings.pool_size,
             max_overflow=0,
             pool_timeout=deadline,
@@ -220,9 +117,9 @@ class MySQL(Dialect):
             connect_args={
                 "autocommit": True,
                 "charset": "utf8mb4",
-                "connect_timeout": max(2.0, deadline),
-                "read_timeout": deadline + 1.0,  # the watchdog is first, except while connecting
-                "write_timeout": deadline + 1.0,
+                "connect_timeout": max(2, limit),
+                "read_timeout": limit + 1,  # the watchdog is first, except while connecting
+                "write_timeout": limit + 1,
             },
         )
         event.listen(made, "do_connect", self._connect)
@@ -243,7 +140,13 @@ class MySQL(Dialect):
             waits = f"innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}"  # rows, whole tables
             cursor.execute(f"SET SESSION sql_mode = '{modes}', {waits}")
             cursor.execute("SELECT @@max_allowed_packet")
-            connection.depqueue_packet = cursor.fetchone()[0]
+            connection.depqueue_packet = self._packet = cursor.fetchone()[0]
+
+    def check_payloads(self, *payloads: bytes | None) -> None:
+        """Differs: values are part of the statement, a byte as two characters."""
+        size = 2 * sum(len(payload or b"") for payload in payloads) + _BESIDE
+        if self._packet is not None and size > self._packet:
+            raise too_large(size, self._packet)
 
     def begin(self, cursor: Any, *, durable: bool) -> None:
         """Differs: spelled otherwise, so that old servers know it too."""
@@ -293,8 +196,12 @@ class MySQL(Dialect):
 
     def abort(self, connection: Any) -> None:
         """Differs: cuts the socket; a frozen server answers nothing else."""
-        with contextlib.suppress(OSError, AttributeError):
-            connection._sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError, AttributeError, self.driver_errors()[0]):
+            if "pymysql" in self.drivers:
+                connection._sock.shutdown(socket.SHUT_RDWR)
+            else:  # it keeps its socket to itself
+                with socket.socket(fileno=os.dup(connection.fileno())) as same:
+                    same.shutdown(socket.SHUT_RDWR)
 
     def failure(self, error: BaseException) -> Failure:
         """Differs: by number; without one the driver itself found the connection broken."""
@@ -347,8 +254,7 @@ class MySQL(Dialect):
                 mine = {row[2] for row in rows}
                 rows += [row for row in more if row[2] not in mine][: wanted.limit - len(rows)]
         if rows:
-            queues, ranks, seqs = zip(*(row[:3] for row in rows), strict=True)
-            tx.run(self.sql.lease, queues=set(queues), ranks=set(ranks), seqs=seqs, **lease)
+            tx.run(self.sql.lease, **_columns(rows), **lease)
         return in_order(rows)
 
     # settle
@@ -357,18 +263,45 @@ class MySQL(Dialect):
         """Differs: the same for all of them at once."""
         names = ("queues", "ranks", "seqs", "tokens")
         held = {name: sorted({key[i] for key in keys}) for i, name in enumerate(names)}
-        taken = tx.all(self.sql.take_plain, **held)
-        columns = ("p_job_id", "p_queue_id", "p_flags", "p_attempt", "p_created_at", "p_started_at")
-        ended = []
-        for seq, *row in taken:
-            how = own.get(seq, ending)
-            end = {"p_status": how.status, "p_reason": None, "p_result": how.result, "p_meta": how.meta}
-            ended.append({**dict(zip(columns, row, strict=True)), **end, "p_keep": how.keep})
-        tx.many(self.sql.add_done, [one for one in ended if one["p_job_id"] is not None])
-        return {row[0] for row in taken}
+        found = tx.all(self.sql.lock_plain, **held)
+        alike = [key for key in found if key[2] not in own]
+        if alike:
+            tx.run(self.sql.record_plain, **_columns(alike), **_told(ending))
+        if len(alike) < len(found):
+            rows = tx.all(self.sql.facts_of, **_columns([key for key in found if key[2] in own]))
+            tx.many(self.sql.add_done, [_ended(row, own[row.seq]) for row in map(_Facts._make, rows)])
+        cast("MySQLTx", tx).wipe(self.sql.drop_plain, found)
+        return {key[2] for key in found}
 
     def inspection(self) -> Inspection:
         """Differs: by its information schema."""
         from kombu_depqueue.dialects.mysql_inspection import MySQLInspection
 
         return MySQLInspection(self)
+
+
+class _Facts(NamedTuple):
+    """What an end record takes from a job."""
+
+    seq: int
+    job_id: UUID
+    queue_id: int
+    flags: int
+    attempt: int
+    created_at: Any
+    started_at: Any
+
+
+def _ended(facts: _Facts, ending: Ending) -> dict[str, Any]:
+    row = {f"p_{name}": value for name, value in facts._asdict().items() if name != "seq"}
+    return {**row, **_told(ending)}
+
+
+def _told(ending: Ending) -> dict[str, Any]:
+    end = {"status": ending.status, "reason": None, "result": ending.result, "meta": ending.meta, "keep": ending.keep}
+    return {f"p_{name}": value for name, value in end.items()}
+
+
+def _columns(keys: Sequence[Any]) -> dict[str, set[int]]:
+    """Primary keys as the lists of a statement."""
+    return {name: {key[n] for key in keys} for n, name in enumerate(("queues", "ranks", "seqs"))}

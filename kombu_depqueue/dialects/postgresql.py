@@ -73,7 +73,7 @@ class PostgreSQL(Dialect):
     """A schema in a PostgreSQL database, 14 or newer."""
 
     name: ClassVar[str] = "postgresql"
-    drivers: ClassVar[tuple[str, ...]] = ("psycopg", "psycopg_async")
+    drivers: tuple[str, ...] = ("psycopg", "psycopg_async")
     steps_are_statements: ClassVar[bool] = True
     rows_in_one: ClassVar[int] = 1000
     pipelines: ClassVar[bool] = True
@@ -183,11 +183,7 @@ class PostgreSQL(Dialect):
         return [*texts, f"ALTER SEQUENCE IF EXISTS {self._sequences()[0]} OWNER TO {grantee}"]
 
     def stay(self, connection: Connection) -> None:
-        """Differs: the server must not end it for idleness.
-
-        And its last query's snapshot, for which CREATE INDEX CONCURRENTLY would wait for ever, goes with the next
-        statement, if that has none (SET).
-        """
+        """Differs: not ended for idleness; and SET ends its query's snapshot, which CONCURRENTLY would wait for."""
         connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
     def spelled(self, change: Change, wait: float, patience: float) -> list[str]:

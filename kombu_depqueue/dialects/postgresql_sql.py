@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Table
 
 from kombu_depqueue.schema import Flag, Tables
-from kombu_depqueue.statements import Statements, StoredJob
+from kombu_depqueue.statements import ENVELOPE_ROOM, Statements, StoredJob
 
 __all__ = ["COMMON", "texts"]
 
@@ -29,7 +29,10 @@ _NEWER = "ON CONFLICT (job_id) DO UPDATE SET " + ", ".join(
 )
 _CLAIMED = (
     "queue_id, rank, seq, lease_token, attempt, max_attempts, flags, job_id, run_at, "
-    "coalesce(expires_at <= statement_timestamp(), false), envelope, body"
+    "coalesce(expires_at <= statement_timestamp(), false), "
+    "CASE WHEN octet_length(envelope) <= {largest_envelope} THEN envelope END AS envelope, "
+    "CASE WHEN octet_length(body) <= {largest} AND coalesce(octet_length(envelope) <= {largest_envelope}, true) "
+    "THEN body END AS body"
 )
 _ONLY_SEQ = f"NULL, NULL, seq{', NULL' * 9}"
 """Of a row like `_CLAIMED`."""
@@ -257,6 +260,7 @@ def texts(t: Tables, sql: Statements, channel: str) -> dict[str, str]:
     found: dict[str, Any] = {n: quote(v) for n, v in vars(t).items() if isinstance(v, Table)}
     found["columns"] = ", ".join(StoredJob._fields)
     found["results"] = f"'{channel}'"
+    found |= {"largest": sql.largest, "largest_envelope": sql.largest + ENVELOPE_ROOM}
     templates = {
         "claim": CLAIM,
         "claim_lanes": CLAIM_LANES,

@@ -36,7 +36,7 @@ class SQLite(Dialect):
     """An SQLite file in WAL mode."""
 
     name: ClassVar[str] = "sqlite"
-    drivers: ClassVar[tuple[str, ...]] = ("pysqlite", "aiosqlite")
+    drivers: tuple[str, ...] = ("pysqlite", "aiosqlite")
     one_writer: ClassVar[bool] = True
     has_change_counter: ClassVar[bool] = True
     creates_by_default: ClassVar[bool] = True

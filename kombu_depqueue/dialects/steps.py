@@ -46,7 +46,7 @@ class Key(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A job as the claim returns it."""
+    """A job as the claim returns it (with None for the body if that is too large to be fetched: the store ends it)."""
 
     queue_id: int
     rank: int
@@ -60,6 +60,17 @@ class Claimed(NamedTuple):
     expired: bool
     envelope: bytes | None
     body: bytes
+
+    @property
+    def is_unfit(self) -> bool:
+        """Whether it is too large to have been fetched, or no bytes at all."""
+        body: bytes | None = self.body
+        return body is None
+
+    @property
+    def key(self) -> Key:
+        """Where it is, and the token of its lease."""
+        return Key(self.queue_id, self.rank, self.seq, self.token)
 
 
 class Lane(NamedTuple):

@@ -122,11 +122,16 @@ class Stepwise(_Step):
             if not keys:
                 return Answer((), 0)
         if self._wipe is not None:
-            return Answer(rows, sum(run(part, {}).rowcount for part in self._wipe.texts(keys)))
+            return Answer(rows, self.wipe(run, keys))
         if self._change is None:
             return Answer(rows, len(rows))
         change = self._change.sql.replace(_KEYS, _chosen(self.table, keys))
         return Answer(rows, run(change, self._change.bind(values)).rowcount)
+
+    def wipe(self, run: Run, keys: Sequence[Any]) -> int:
+        """Only the last step of a statement that deletes, for rows that are locked; returns how many there were."""
+        assert self._wipe is not None  # noqa: S101 - a statement that deletes
+        return sum(run(part, {}).rowcount for part in self._wipe.texts(keys))
 
 
 class _Steps(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from kombu_depqueue import JobQueue
@@ -26,7 +26,8 @@ class Filler:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.postgresql = place.schema is not None
+        self.backend = make_url(place.engine_url).get_backend_name()
+        self.postgresql = self.backend == "postgresql"
         with JobQueue(place.url, create=True) as queue:
             queue.resume("default")  # makes the queue
         self.queue = int(self.rows(f"SELECT id FROM {self.table('queue')} WHERE name = 'default'")[0][0])
@@ -34,7 +35,7 @@ class Filler:
 
     def table(self, name: str) -> str:
         """The full name of a table."""
-        return f"{self.place.schema}.{name}" if self.postgresql else f"depqueue_{name}"
+        return f"{self.place.schema}.{name}" if self.postgresql else f"{self.place.prefix or 'depqueue_'}{name}"
 
     def run(self, *statements: str, **values: Any) -> None:
         """Run statements, each in a transaction of its own."""
@@ -64,39 +65,53 @@ class Filler:
         base, self._next = self._next, self._next + count
         if self.postgresql:
             return f"generate_series(1, {count}) AS s(n)", base
-        recursive = f"WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count})"
-        return f"({recursive} SELECT n FROM s)", base
+        if self.backend == "sqlite":
+            recursive = f"WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count})"
+            return f"({recursive} SELECT n FROM s)", base
+        # MariaDB stops a recursion after 1,000 rows.
+        digits = f"({' UNION ALL '.join(f'SELECT {d} AS d' for d in range(10))})"
+        number = " + ".join(f"d{place}.d * {10**place}" for place in range(7))
+        tables = ", ".join(f"{digits} d{place}" for place in range(7))
+        return f"(SELECT n FROM (SELECT 1 + {number} AS n FROM {tables}) t WHERE n <= {count}) s", base
 
     def _id(self, number: str) -> str:
         """A job id made of a number."""
         if self.postgresql:
             return f"('00000000-0000-7000-8000-' || lpad(to_hex({number}), 12, '0'))::uuid"
-        return f"printf('00000000-0000-7000-8000-%012x', {number})"
+        if self.backend == "sqlite":
+            return f"printf('00000000-0000-7000-8000-%012x', {number})"
+        return f"concat('00000000-0000-7000-8000-', lpad(lower(hex({number})), 12, '0'))"
 
     def _in(self, seconds: int) -> str:
         """A time so many seconds from now."""
         if self.postgresql:
             return f"now() + interval '{seconds} seconds'"
-        return f"(CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER) + {seconds * 1_000_000})"
+        if self.backend == "sqlite":
+            return f"(CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER) + {seconds * 1_000_000})"
+        return f"(CAST(unix_timestamp(now(6)) * 1000000 AS SIGNED) + {seconds * 1_000_000})"
 
     @property
     def _body(self) -> str:
-        return f"convert_to('{BODY}', 'UTF8')" if self.postgresql else f"CAST('{BODY}' AS BLOB)"
+        if self.postgresql:
+            return f"convert_to('{BODY}', 'UTF8')"
+        return f"CAST('{BODY}' AS {'BLOB' if self.backend == 'sqlite' else 'BINARY'})"
 
     def settle(self) -> None:
         """Let the database do now what it would do soon: vacuum, statistics, a checkpoint."""
+        names = ", ".join(self.table(n) for n in ("job", "wait", "blocked", "dep", "done"))
         if self.postgresql:
-            names = ", ".join(self.table(n) for n in ("job", "wait", "blocked", "dep", "done"))
             self.run(f"VACUUM (ANALYZE) {names}")
             if self.rows("SELECT current_setting('is_superuser')")[0][0] == "on":
                 self.run("CHECKPOINT")
-        else:
+        elif self.backend == "sqlite":
             self.run("PRAGMA wal_checkpoint(TRUNCATE)")
+        else:
+            self.run(f"ANALYZE TABLE {names}")
 
     def empty(self) -> None:
         """Remove all jobs."""
         names = ("job", "wait", "blocked", "dep", "done", "ended_body", "release")
-        verb = "TRUNCATE TABLE" if self.postgresql else "DELETE FROM"
+        verb = "DELETE FROM" if self.backend == "sqlite" else "TRUNCATE TABLE"
         self.run(*(f"{verb} {self.table(n)}" for n in names))
 
     # fills

@@ -3,13 +3,16 @@
 Each test that uses `database_url`, `make_queue` or `queue` runs once per
 database: SQLite always, the others where a server is found (see `servers`).
 Each test has a place of its own: a SQLite file, a PostgreSQL schema, or a
-table prefix elsewhere.
+table prefix elsewhere. On MariaDB and MySQL, where making tables syncs the disk
+again and again, a process has one prefix for all its tests, and the tables are
+emptied between them; a test marked `bare` begins without tables everywhere.
 
     --databases sqlite,postgresql   only these
     DEPQUEUE_TEST_POSTGRESQL=URL    that server
-    DEPQUEUE_TEST_MYSQL=URL         also on that MariaDB or MySQL
+    DEPQUEUE_TEST_MYSQL=URL         that server
     DEPQUEUE_TEST_URL=URL           one more database, whatever SQLAlchemy knows
-    CI=true                         a missing server is a failure, not a skip
+    CI=true                         a missing server that is named here, or that
+                                    could be started, is a failure, not a skip
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,17 +36,17 @@ from sqlalchemy import (
     String,
     Table,
     create_engine,
-    inspect,
-    make_url,
     text,
 )
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import NullPool
 
 from kombu_depqueue import JobQueue
 from kombu_depqueue.testing.helpers import ChildProcess
 from kombu_depqueue.testing.kombu_door import KombuDoor
-from kombu_depqueue.testing.servers import DRIVERS, SERVERS, ServerMissing
+from kombu_depqueue.testing.places import Place, admin_engine, drop_tables, empty_tables, place_of, prefixed
+from kombu_depqueue.testing.servers import SERVERS, ServerMissing
+from kombu_depqueue.testing.sessions import Sessions, sessions_of
 
 __all__ = [
     "Database",
@@ -60,10 +63,12 @@ __all__ = [
     "place_of",
     "queue",
     "run_process",
+    "sessions",
 ]
 
-ON_REQUEST = {"mysql": "DEPQUEUE_TEST_MYSQL", "url": "DEPQUEUE_TEST_URL"}
-"""Databases that are tested on where this is set, or `--databases` names them."""
+BRIEFLY = ("mysql",)
+"""Databases spared the tests marked `slow` or `variant`, unless `--databases` names them: what those add is about load
+and Celery's settings, is seen on two databases already, and would take as long as all the rest."""
 
 DOORS = {"native": JobQueue, "kombu": KombuDoor}
 
@@ -80,15 +85,10 @@ class Database:
     place: str = ""
     """The schema (or table prefix) of this process: the same for each test, so that compiled SQL is found again."""
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where one test lives. `url` is for a JobQueue, `engine_url` for SQLAlchemy."""
-
-    url: str
-    engine_url: str
-    schema: str | None = None
-    prefix: str = ""
+    @property
+    def is_mysql(self) -> bool:
+        """Whether it is MariaDB or MySQL."""
+        return self.admin is not None and self.admin.dialect.name in ("mysql", "mariadb")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -103,6 +103,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes more than a few seconds")
+    config.addinivalue_line("markers", "variant: another test in another setting, as another pool of Celery")
+    config.addinivalue_line("markers", "bare: begins without tables, or spoils them")
     config.addinivalue_line("markers", "native: about what Kombu has no word for; not run through its door")
     unknown = set(_database_names(config)) - {"sqlite", *SERVERS}
     if unknown:
@@ -112,7 +114,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _database_names(config: pytest.Config) -> list[str]:
     if given := config.getoption("--databases"):
         return [name.strip() for name in given.split(",") if name.strip()]
-    return ["sqlite", *(n for n in SERVERS if n not in ON_REQUEST or os.environ.get(ON_REQUEST[n]))]
+    return ["sqlite", *(name for name in SERVERS if name != "url" or os.environ.get("DEPQUEUE_TEST_URL"))]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -124,11 +126,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Have one process of xdist run the tests with many threads: with 60 connections each, two exhaust a server."""
     for item in items:
         if item.path.name in ("test_threads_and_forks.py", "test_dependency_races.py"):
             item.add_marker(pytest.mark.xdist_group("threads"))
+    if spared := [] if config.getoption("--databases") else [item for item in items if _is_spared(item)]:
+        config.hook.pytest_deselected(items=spared)
+        items[:] = [item for item in items if item not in spared]
+
+
+def _is_spared(item: pytest.Item) -> bool:
+    given = getattr(getattr(item, "callspec", None), "params", {})
+    marks = ("slow", "variant")
+    return given.get("database") in BRIEFLY and any(item.get_closest_marker(mark) for mark in marks)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -156,76 +167,31 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
         try:
             url = stack.enter_context(SERVERS[request.param]())
         except ServerMissing as missing:
-            if os.environ.get("CI") == "true":
+            if missing.expected and os.environ.get("CI") == "true":
                 pytest.fail(f"no {request.param} in CI: {missing}", pytrace=False)
             pytest.skip(f"no {request.param}: {missing}")
-        admin = _admin_engine(url)
+        admin = admin_engine(url)
         stack.callback(admin.dispose)
-        yield Database(request.param, admin, f"t_{uuid4().hex[:16]}")
-
-
-def _admin_engine(url: str) -> Engine:
-    """Make the engine that clears up: one connection for all tests of this process."""
-    parsed = make_url(url)
-    parsed = parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
-    arguments: dict[str, object] = {}
-    if parsed.get_backend_name() == "postgresql":
-        # A test that left a transaction open must fail by itself, not hang all; no notice per dropped table.
-        arguments["options"] = "-c lock_timeout=20s -c synchronous_commit=off -c client_min_messages=warning"
-    elif parsed.get_backend_name() == "mysql":
-        arguments["init_command"] = "SET SESSION lock_wait_timeout = 20"
-    return create_engine(parsed, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=0, connect_args=arguments)
+        found = Database(request.param, admin, f"t_{uuid4().hex[:16]}")
+        if found.is_mysql:
+            stack.callback(drop_tables, admin, found.place)
+        yield found
 
 
 @pytest.fixture
-def place(database: Database, tmp_path: Path) -> Iterator[Place]:
-    """An empty, isolated place for this test, removed afterwards."""
+def place(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """An empty, isolated place for this test, removed or emptied afterwards."""
+    bare = request.node.get_closest_marker("bare") is not None
     if database.admin is None:
         file = f"sqlite:///{tmp_path / 'jobs.db'}"
         yield Place(file, file)
-        return
-    with place_of(database.admin, database.place) as made:
-        yield made
-
-
-@contextmanager
-def place_of(admin: Engine, name: str) -> Iterator[Place]:
-    """A schema, or a table prefix, on a server; removed afterwards."""
-    url = admin.url
-    if admin.dialect.name == "postgresql":
-        yield Place(_text(url.update_query_dict({"schema": name})), _text(url), schema=name)
-        _drop_schema(admin, name)
-        return
-    prefix = f"{name}_"
-    yield Place(_text(url.update_query_dict({"table_prefix": prefix})), _text(url), prefix=prefix)
-    _drop_tables(admin, prefix)
-
-
-def _drop_tables(admin: Engine, prefix: str) -> None:
-    """In one statement, where there is one for that: each DROP costs a sync on MySQL."""
-    with admin.connect() as connection:
-        leftover = [t for t in inspect(connection).get_table_names() if t.startswith(prefix)]
-        if leftover and admin.dialect.name in ("mysql", "mariadb"):
-            connection.execute(text(f"DROP TABLE {', '.join(leftover)}"))
-        elif leftover:
-            tables = MetaData()
-            tables.reflect(connection, only=leftover)
-            tables.drop_all(connection)
-
-
-def _drop_schema(admin: Engine, name: str) -> None:
-    for tries in range(5):
-        try:
-            with admin.connect() as connection:
-                connection.execute(text(f"DROP SCHEMA IF EXISTS {name} CASCADE"))
-            return
-        except OperationalError:  # a deadlock: the server still works on what a process had sent that is gone
-            if tries == 4:
-                raise
-
-
-def _text(url: Any) -> str:
-    return str(url.render_as_string(hide_password=False))
+    elif database.is_mysql and not bare:
+        yield prefixed(database.admin, database.place)
+        empty_tables(database.admin, database.place)
+    else:
+        # Beside the tables that stay, if there are any.
+        with place_of(database.admin, f"{database.place}b" if bare else database.place) as made:
+            yield made
 
 
 @pytest.fixture
@@ -269,6 +235,14 @@ def engine(place: Place) -> Iterator[Engine]:
     mine = create_engine(place.engine_url, poolclass=NullPool, **options)
     yield mine
     mine.dispose()
+
+
+@pytest.fixture
+def sessions(database: Database, place: Place) -> Iterator[Sessions]:
+    """Connections that can be cut at the server's side; there are none on SQLite."""
+    assert database.admin is not None
+    with sessions_of(database.admin, place) as made:
+        yield made
 
 
 @pytest.fixture

@@ -135,6 +135,7 @@ class KombuDoor(JobQueue):
             if not got:
                 channel.close()
         if not got:
+            self._check()  # of threads that drain one connection its end is told to some only
             raise Empty("no job became ready in time")
         return list(got)
 

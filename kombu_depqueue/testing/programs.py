@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
 import threading
 import time
 import warnings
+from contextlib import suppress
 from typing import Any
 
 from kombu_depqueue import JobQueue
-from kombu_depqueue.errors import Empty
+from kombu_depqueue.errors import Canceled, Empty, LeaseLost
 from kombu_depqueue.job import JobMessage
 from kombu_depqueue.testing.helpers import hear, say
 
@@ -57,6 +59,38 @@ def work(url: str, options: dict[str, Any], queues: list[str], idle: float) -> N
                 return
             say(str(reservation.job_id))
             reservation.ack()
+
+
+def churn(url: str, count: int) -> None:
+    """Enqueue `count` jobs in small batches, every fifth with dependencies, and work off what there is meanwhile.
+
+    Ends when nothing is left to reserve; an error ends it at once.
+    """
+    with JobQueue(url, lease=600.0) as queue:
+        say("ready")
+        hear()
+        enqueued, dice = 0, random.Random(os.getpid())
+        while True:
+            if enqueued < count:
+                jobs = [JobMessage.new("churn", n) for n in range(8)]
+                jobs += [JobMessage.new("churn", depends_on=[j.job_id for j in dice.sample(jobs, 3)]) for _ in range(2)]
+                queue.enqueue_many(jobs)
+                enqueued += len(jobs)
+                if dice.random() < 0.2:
+                    queue.cancel(jobs[0].job_id)
+            try:
+                held = queue.reserve_many(dice.choice((1, 10, 20)), 0 if enqueued < count else 2, queues=["churn"])
+            except Empty:
+                if enqueued >= count:
+                    break
+                continue
+            with suppress(Canceled, LeaseLost):  # another has canceled it
+                if dice.random() < 0.1:
+                    held.pop().requeue()
+                elif dice.random() < 0.2:
+                    held.pop().fail("no")
+            queue.ack_many(held)
+    say(enqueued)
 
 
 def wait_for_jobs(url: str, options: dict[str, Any], count: int) -> None:

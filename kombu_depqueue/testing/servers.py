@@ -48,14 +48,21 @@ _START_DEADLINE = 60.0  # seconds; a cold disk needs a few, a warm one less than
 
 
 class ServerMissing(Exception):
-    """No server of this kind is to be had here; the message says why."""
+    """No server of this kind is to be had here; the message says why.
+
+    `expected`: it was named, or could have been started.
+    """
+
+    def __init__(self, why: str, *, expected: bool = True) -> None:
+        super().__init__(why)
+        self.expected = expected
 
 
 @contextmanager
 def postgresql() -> Iterator[str]:
     """Find or start PostgreSQL and give the URL of a database where we may create schemas."""
     if given := os.environ.get("DEPQUEUE_TEST_POSTGRESQL"):
-        if problem := _problem(make_url(given)):
+        if problem := _problem(given):
             raise ServerMissing(f"DEPQUEUE_TEST_POSTGRESQL: {problem}")
         yield given
         return
@@ -75,15 +82,15 @@ def postgresql() -> Iterator[str]:
 def mysql() -> Iterator[str]:
     """Find MariaDB or MySQL and give the URL of a database where we may create tables."""
     if given := os.environ.get("DEPQUEUE_TEST_MYSQL"):
-        if problem := _problem(make_url(given)):
+        if problem := _problem(given):
             raise ServerMissing(f"DEPQUEUE_TEST_MYSQL: {problem}")
         yield given
         return
     local = URL.create("mysql+pymysql", "root", host="127.0.0.1", port=3306, database="test")
     if not _listens("127.0.0.1", 3306):
-        raise ServerMissing("nothing answers on 127.0.0.1:3306")
+        raise ServerMissing("nothing answers on 127.0.0.1:3306", expected=False)
     if problem := _problem(local):
-        raise ServerMissing(f"127.0.0.1:3306: {problem}")
+        raise ServerMissing(f"127.0.0.1:3306: {problem}", expected=False)
     yield local.render_as_string()
 
 
@@ -93,7 +100,7 @@ def given_url() -> Iterator[str]:
     given = os.environ.get("DEPQUEUE_TEST_URL", "")
     if not given:
         raise ServerMissing("DEPQUEUE_TEST_URL is not set")
-    if problem := _problem(make_url(given)):
+    if problem := _problem(given):
         raise ServerMissing(f"DEPQUEUE_TEST_URL: {problem}")
     yield given
 
@@ -115,8 +122,12 @@ def _listens(host: str, port: int) -> bool:
         return False
 
 
-def _problem(url: URL) -> str | None:
+def _problem(given: URL | str) -> str | None:
     """Say why this database cannot be used; None if it can."""
+    try:
+        url = make_url(given)
+    except (SQLAlchemyError, ValueError):
+        return "this is no database URL"
     url = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
     postgres = url.get_backend_name() == "postgresql"
     try:

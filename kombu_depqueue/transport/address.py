@@ -12,7 +12,8 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from kombu_depqueue.errors import InvalidJob
-from kombu_depqueue.settings import option_names
+from kombu_depqueue.settings import is_secret, option_names
+from kombu_depqueue.signing import refuse_in_url
 
 __all__ = ["CHANNEL_OPTIONS", "address_of", "normalise", "safe_uri"]
 
@@ -93,6 +94,8 @@ def address_of(client: Any) -> tuple[URL, dict[str, Any], dict[str, Any]]:
     query = dict(url.query)
     mine = {k: query.pop(k) for k in list(query) if k in RENAMED or k in CHANNEL_OPTIONS or k in option_names()}
     _refuse_typos(query)
+    if "signing_keys" in mine:
+        refuse_in_url(mine["signing_keys"])
     given.update(mine)  # what the URL says goes before what the options say
     options: dict[str, Any] = {}
     channel: dict[str, Any] = {}
@@ -215,9 +218,6 @@ def _with_tls(url: URL, ssl: Any) -> URL:
     return url.update_query_dict(found)
 
 
-_SECRET = ("password", "sslpassword", "passfile")
-
-
 def safe_uri(uri: str, *, include_password: bool, mask: str) -> str:
     """A broker URL fit to be shown: no password, not in the query either."""
     text = uri.removeprefix("depqueue+")
@@ -229,7 +229,7 @@ def safe_uri(uri: str, *, include_password: bool, mask: str) -> str:
         return "depqueue+..."
     if include_password:
         return "depqueue+" + url.render_as_string(hide_password=False)
-    url = url.set(query={k: v for k, v in url.query.items() if k not in _SECRET})
+    url = url.set(query={k: v for k, v in url.query.items() if not is_secret(k)})
     shown = _without_password(url).render_as_string(hide_password=False)
     if url.password is not None and mask:
         shown = shown.replace("@", f":{mask}@", 1)

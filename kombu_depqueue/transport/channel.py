@@ -15,6 +15,7 @@ from kombu.utils.uuid import uuid
 from kombu_depqueue.dialects.steps import Claimed
 from kombu_depqueue.entry import Entry, check_name
 from kombu_depqueue.exchanges import Binding
+from kombu_depqueue.forgeries import Names
 from kombu_depqueue.job import JobState
 from kombu_depqueue.plugins import plugin
 from kombu_depqueue.transport import codec
@@ -225,19 +226,23 @@ class Channel(Declarations):
         """Take the next message, if there is one."""
         stored = self._named(queue)
         number = self._queue.numbers([stored])[0]
-        claimed = self._queue.claim([number], 1)
-        if not claimed:
-            return None
+        while claimed := self._queue.claim([number], 1):
+            one = self._taken(claimed, {number: ("", stored)}, no_ack)
+            if one is not None:
+                tag = next(self._tags)
+                if not no_ack:
+                    self._unacked[tag] = one
+                return codec.Message(one, self, tag, None, stored)
+        return None
+
+    def _taken(self, claimed: list[Claimed], names: Names, no_ack: bool) -> Claimed | None:
+        """What a claim of one brought, if it is to be delivered."""
+        claimed = self._queue.genuine(claimed, names)
         with self._queue.handing_out(claimed):
-            one = codec.joined(self._queue, claimed[0])
+            one = codec.joined(self._queue, claimed[0]) if claimed else None
             if no_ack and one is not None:
                 self._queue.ack_messages([one])
-        if one is None:
-            return self.basic_get(queue, no_ack)
-        tag = next(self._tags)
-        if not no_ack:
-            self._unacked[tag] = one
-        return codec.Message(one, self, tag, None, stored)
+        return one
 
     def message_to_python(self, raw_message: Any) -> Any:
         """Messages arrive decoded."""

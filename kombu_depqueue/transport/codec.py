@@ -175,8 +175,8 @@ def _dependencies(job_id: UUID | None, headers: _Asked, settings: Settings) -> t
             if dep == job_id:
                 raise InvalidJob("depends_on", f"job {job_id} cannot depend on itself")
             edges.setdefault(dep, policy_mask(policy))
-    if len(edges) > MAX_DEPENDENCIES:
-        raise InvalidJob("depends_on", f"more than {MAX_DEPENDENCIES:,} dependencies")
+            if len(edges) > MAX_DEPENDENCIES:
+                raise InvalidJob("depends_on", f"more than {MAX_DEPENDENCIES:,} dependencies")
     return list(edges.items()), hold
 
 

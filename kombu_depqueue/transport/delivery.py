@@ -296,8 +296,9 @@ class Deliveries:
                 claimed = self._queue.claim(numbers, limit)
         if not claimed:
             return self.settlements.mark_running() or bool(todo)
+        claimed = self._queue.genuine(claimed, {c.number: ("", c.queue) for c in consumers})
         with self._queue.handing_out(claimed):
-            if consumers[0].no_ack:
+            if consumers[0].no_ack and claimed:
                 self._queue.ack_messages(claimed)
             ready = [one for each in claimed if (one := self._joined(each)) is not None]
         with self._arrived:

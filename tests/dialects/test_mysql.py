@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 import time
+from importlib.util import find_spec
 from typing import Any
 
-import pymysql
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from kombu_depqueue import InvalidJob, JobQueue, JobState, StorageError
-from kombu_depqueue.dialects.mysql import MySQLTx
+from kombu_depqueue.dialects.mysql_tx import MySQLTx
+from kombu_depqueue.messages import MessageQueue
 from kombu_depqueue.testing.fixtures import MakeQueue, Place
 from kombu_depqueue.testing.helpers import drain, wait_until
 
@@ -63,6 +65,7 @@ def test_rows_that_others_have_locked_are_in_nobodys_way(make_queue: MakeQueue, 
     assert queue.status(ready).state is JobState.READY
 
 
+@pytest.mark.bare
 def test_no_small_table_is_locked_from_end_to_end(make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = make_queue()
     seen, whole = set(), set()
@@ -115,10 +118,25 @@ def test_a_payload_that_the_server_does_not_take_is_a_clear_error(make_queue: Ma
     queue.enqueue("default", 1)
     size = queue._database.read(lambda tx: tx.connection.depqueue_packet)
     begin = time.monotonic()
-    with pytest.raises(StorageError, match="max_allowed_packet"):
+    with pytest.raises(InvalidJob, match="max_allowed_packet"):
         queue.enqueue("default", "x" * size)
     assert time.monotonic() - begin < 10
-    assert queue.reserve(0).args == 1
+    reservation = queue.reserve(0)
+    assert reservation.args == 1
+    with pytest.raises(InvalidJob, match="max_allowed_packet"):
+        reservation.ack("\\" * (size // 2 + 1))
+    assert queue.status(reservation.job_id).state is JobState.LEASED
+
+
+def test_an_outcome_that_the_server_does_not_take_is_refused_before_it_is_told(place: Place) -> None:
+    with MessageQueue(place.url, create=True, max_body_bytes=2**30) as queue:
+        queue.enqueue("default")
+        size = queue._database.read(lambda tx: tx.connection.depqueue_packet)
+        fits = queue.ending(JobState.SUCCEEDED, result=b'"%s"' % (b"x" * (size // 4)), meta=b"\0" * (size // 5))
+        with pytest.raises(InvalidJob, match="max_allowed_packet"):
+            queue.ending(JobState.SUCCEEDED, result=b"1", meta=b"\0" * (size // 2))
+        reservation = queue.reserve(0)
+        assert queue.conclude(reservation.job_id, fits, token=reservation.token)
 
 
 def test_names_that_differ_in_case_accents_or_spaces_differ(queue: JobQueue) -> None:
@@ -131,7 +149,42 @@ def test_names_that_differ_in_case_accents_or_spaces_differ(queue: JobQueue) -> 
 
 def test_errors_quote_nothing_of_a_row(queue: JobQueue) -> None:
     dialect = queue._database.dialect
-    error = pymysql.err.ProgrammingError(1064, "You have an error near 's3cret' at line 1")
+    driver = dialect.engine.dialect.dbapi
+    error = driver.ProgrammingError(1064, "You have an error near 's3cret' at line 1")
     assert "s3cret" not in str(dialect.without_rows(error))
-    error = pymysql.err.IntegrityError(1062, "Duplicate entry 's3cret' for key 'x'")
+    error = driver.IntegrityError(1062, "Duplicate entry 's3cret' for key 'x'")
     assert str(dialect.without_rows(error)) == "(1062, \"Duplicate entry '...'\")"
+
+
+def test_a_driver_that_is_missing_or_not_ours_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, url, cure in (
+        ("pymysql", "mysql://u@h/d", "pip install kombu-depqueue[mysql]"),
+        ("MySQLdb", "mysql+mysqldb://u@h/d", "pip install mysqlclient"),
+        (None, "mysql+aiomysql://u@h/d", "pymysql or mysqldb is wanted: pip install kombu-depqueue[mysql]"),
+    ):
+        if module:
+            monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(InvalidJob) as refused:
+            JobQueue(url)
+        assert cure in str(refused.value)
+
+
+@pytest.mark.skipif(find_spec("MySQLdb") is None, reason="mysqlclient is not installed")
+def test_mysqlclient_will_do_too(make_queue: MakeQueue, place: Place) -> None:
+    url = make_url(place.url).set(drivername="mysql+mysqldb")
+    queue = make_queue(url=url, deadline=2.0)
+    first = queue.enqueue("default", {"big": "\xff\N{PILE OF POO}%s" * 1000})
+    with JobQueue(place.url) as other:
+        reservation = other.reserve(0)
+        assert reservation.args == {"big": "\xff\N{PILE OF POO}%s" * 1000}
+        reservation.ack()
+    a_bit_of_all(queue)
+    begin = time.monotonic()
+    with pytest.raises(StorageError, match="no answer within deadline"):
+        queue._database.read(lambda tx: tx.cursor.execute("SELECT SLEEP(20)"))
+    assert time.monotonic() - begin < 10
+    mine = create_engine(make_url(place.engine_url).set(drivername="mysql+mysqldb"), isolation_level="READ COMMITTED")
+    with mine.begin() as connection:
+        second = queue.enqueue("mine", depends_on=[first], connection=connection)
+    mine.dispose()
+    assert queue.status(second).depends_on == (first,)

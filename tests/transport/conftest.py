@@ -91,7 +91,10 @@ POOL_ARGS = {
 }
 
 
-@pytest.fixture(scope="module", params=list(POOL_ARGS))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(pool, marks=() if pool == "prefork" else pytest.mark.variant) for pool in POOL_ARGS],
+)
 def pool(request: pytest.FixtureRequest) -> str:
     """Each of Celery's pools."""
     return str(request.param)

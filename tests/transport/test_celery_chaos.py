@@ -15,12 +15,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import make_url
 from transport_workers import Bench, Worker
 
 from kombu_depqueue.testing.fixtures import Database
 from kombu_depqueue.testing.helpers import wait_until
 from kombu_depqueue.testing.servers import _account, start_postgresql, stop_postgresql
+from kombu_depqueue.testing.sessions import Sessions
 
 COUNTS = [
     pytest.param(2000, id="2000"),
@@ -89,7 +90,7 @@ def _kill_at_random(bench: Bench, flow: _Flow, start: Callable[[str, int], Worke
 
 
 @pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("acks", ["late", "early"])
+@pytest.mark.parametrize("acks", ["late", pytest.param("early", marks=pytest.mark.variant)])
 def test_workers_killed_at_random_moments(bench: Bench, count: int, acks: str) -> None:
     broker = f"{bench.broker}&lease=2"
     args = {"threads": ("-c", "4"), "prefork": ("-c", "2")}
@@ -151,36 +152,27 @@ def _once_each(bench: Bench, flow: _Flow) -> None:
     assert doubled == []
 
 
-@pytest.mark.only("postgresql")
+@pytest.mark.only("postgresql", "mysql")
 @pytest.mark.parametrize("name", ["note", "late_note"])
-def test_all_sessions_killed_while_tasks_flow(bench: Bench, database: Database, name: str) -> None:
-    assert database.admin is not None
-    mark = f"dq{time.time_ns()}"
-    broker = f"{bench.broker}&application_name={mark}"
+def test_all_sessions_killed_while_tasks_flow(sessions: Sessions, make_bench: Callable[..., Bench], name: str) -> None:
+    bench = make_bench(sessions.url.render_as_string(hide_password=False))
     workers = [
-        bench.worker("-c", "4", pool="threads", name="one", broker=broker),
-        bench.worker("-c", "2", pool="prefork", name="two", broker=broker),
+        bench.worker("-c", "4", pool="threads", name="one"),
+        bench.worker("-c", "2", pool="prefork", name="two"),
     ]
     for worker in workers:
         worker.ready()
     killed: list[int] = []
 
     def kill() -> None:
-        killed.append(_terminate(database.admin, mark))
+        killed.append(sessions.kill_all())
 
-    with _Flow(bench, 1500, name, broker) as flow, _disturbed(kill, flow, 5):
+    with _Flow(bench, 1500, name, bench.broker) as flow, _disturbed(kill, flow, 5):
         pass
     assert min(killed) > 0
     _once_each(bench, flow)
     assert all(w.process.poll() is None for w in workers)
     assert bench.send("add", 1, 2).get(timeout=30) == 3
-
-
-def _terminate(admin: Engine, mark: str) -> int:
-    """End all sessions of that application name, and count them."""
-    statement = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = :mark"
-    with admin.connect() as connection:
-        return int(connection.execute(text(statement), {"mark": mark}).scalar_one())
 
 
 @pytest.mark.only("sqlite")

@@ -40,7 +40,8 @@ def test_tasks_run_and_give_results(pooled: Bench) -> None:
 
 
 def test_large_arguments(pooled: Bench) -> None:
-    big = "ü" * 1_000_000
+    # MariaDB takes 16 MiB in one statement, of which bytes take two each; a ü is six in JSON.
+    big = "ü" * (300_000 if "+mysql" in pooled.broker else 1_000_000)
     assert pooled.send("add", big, "x").get(timeout=60) == big + "x"
 
 
@@ -265,7 +266,7 @@ def test_inspecting_answers_quickly(pooled: Bench) -> None:
 def test_the_statistics_name_the_broker_without_password(pooled: Bench, pool: str) -> None:
     [stats] = pooled.app.control.inspect(timeout=10, limit=1).stats().values()
     assert stats["broker"]["transport"] == "depqueue"
-    assert stats["broker"]["hostname"].startswith(("depqueue+sqlite:///", "depqueue+postgresql"))
+    assert stats["broker"]["hostname"].startswith(("depqueue+sqlite:///", "depqueue+postgresql", "depqueue+mysql"))
     assert not stats["broker"].get("password")
     assert stats["prefetch_count"] > 0
     assert stats["total"]["t.add"] >= 1

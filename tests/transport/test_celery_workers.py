@@ -298,6 +298,7 @@ def test_broadcast_queues_and_beat(bench: Bench) -> None:
     assert len(bench.facts("start", label="to all")) == 2
 
 
+@pytest.mark.bare
 def test_a_worker_may_come_before_the_tables(bench: Bench) -> None:
     """`create=true` in several processes that start at once."""
     workers = [bench.worker(pool="solo", name=f"w{n}") for n in range(3)]

@@ -89,6 +89,10 @@ def unserializable(self: Task) -> Any:
     return object()
 
 
+def too_much(self: Task, size: int) -> str:
+    return "x" * size
+
+
 def progress(self: Task, seconds: float = 1.0) -> str:
     self.update_state(state="PROGRESS", meta={"done": 50})
     time.sleep(seconds)
@@ -167,6 +171,7 @@ TASKS: list[tuple[Any, dict[str, Any]]] = [
     (rejected, {"bind": True}),
     (leave, {"bind": True}),
     (unserializable, {"bind": True}),
+    (too_much, {"bind": True}),
     (progress, {"bind": True}),
     (replaced, {"bind": True}),
     (replaced_by_failing_chain, {"bind": True}),

@@ -259,10 +259,11 @@ def count_statements(queue: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         event.listen(queue._database.dialect.engine, "connect", lambda c, _: c.set_trace_callback(counted.append))
         return counted
     import psycopg
+    import pymysql
 
     from kombu_depqueue.dialects.lean import LeanCursor
 
-    for kind in (LeanCursor, psycopg.Cursor):
+    for kind in (LeanCursor, psycopg.Cursor, pymysql.cursors.Cursor):
         real = kind.execute
 
         def execute(self: Any, sql: Any, *args: Any, real: Any = real, **kwargs: Any) -> Any:

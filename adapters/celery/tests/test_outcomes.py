@@ -124,6 +124,14 @@ def test_results_that_cannot_be_serialized(pooled: Bench) -> None:
         first.get(timeout=5)
 
 
+def test_a_result_that_is_too_large_fails(pooled: Bench) -> None:
+    """More than `max_body_bytes`; half of that is more than a MariaDB takes in a statement."""
+    first = pooled.send("too_much", 2**24 if "+mysql" not in pooled.broker else 2**23)
+    second = pooled.send("work", label(), depends_on=[first])
+    ended(pooled, first, JobState.FAILED, 60)
+    assert second.get(timeout=20)
+
+
 @BOTH
 def test_revoked_before_it_begins(pooled: Bench, acks: str) -> None:
     """It waits in the worker, which finds it revoked when its turn has come; or in the database."""

@@ -155,3 +155,21 @@ def test_worker_processes_take_each_job_of_a_graph_once_and_in_order(
             assert started is not None
             assert ended is not None
             assert ended <= started
+
+
+@pytest.mark.native
+def test_processes_that_do_everything_at_once_meet_no_error(
+    make_queue: MakeQueue, database_url: str, run_process: RunProcess
+) -> None:
+    """Deadlocks and lock timeouts are the database's business and ours; no caller hears of them."""
+    queue = make_queue()
+    queue.queues()  # the tables are there
+    processes = [run_process(programs.churn, database_url, 150) for _ in range(4)]
+    for process in processes:
+        assert process.heard() == "ready"
+    for process in processes:
+        process.tell()
+    for process in processes:
+        assert process.heard(60) == 150
+    counts = {q.name: q for q in queue.queues()}["churn"]
+    assert (counts.ready, counts.leased, counts.blocked) == (0, 0, 0)

@@ -96,6 +96,7 @@ def test_what_is_no_url_is_refused(url: str) -> None:
         JobQueue(url).close()
 
 
+@pytest.mark.bare
 def test_without_tables_and_create_the_schema_error_tells(make_queue: MakeQueue) -> None:
     queue = make_queue(create=False)
     with pytest.raises(SchemaError) as refused:

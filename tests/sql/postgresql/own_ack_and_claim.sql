@@ -30,6 +30,9 @@ UPDATE depqueue.job SET consumer_id = %(consumer)s, lease_token = %(token)s, att
   ORDER BY j.rank, j.seq LIMIT %(limit)s)) AND consumer_id IS NULL
       AND (lease_token IS NULL OR lease_token <> ALL (%(held_tokens)s::bigint[]))
 RETURNING queue_id, rank, seq, lease_token, attempt, max_attempts, flags, job_id, run_at,
-    coalesce(expires_at <= statement_timestamp(), false), envelope, body)
+    coalesce(expires_at <= statement_timestamp(), false),
+    CASE WHEN octet_length(envelope) <= 16842752 THEN envelope END AS envelope,
+    CASE WHEN octet_length(body) <= 16777216 AND coalesce(octet_length(envelope) <= 16842752,
+    true) THEN body END AS body)
 SELECT * FROM taken UNION ALL SELECT NULL, NULL, seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
     NULL, NULL FROM gone WHERE (SELECT count(*) FROM told) >= 0

@@ -7,4 +7,8 @@ FROM depqueue_queue
 WHERE depqueue_queue.id = depqueue_job.queue_id AND depqueue_queue.paused = 0)) RETURNING queue_id,
     rank, seq, lease_token, attempt, max_attempts, flags, job_id, run_at,
     coalesce(((expires_at - CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)) / 1000000.0) <= 0,
-    false) AS expired, envelope, body
+    false) AS expired, CASE WHEN (typeof(envelope) = 'null' OR typeof(envelope) = 'blob'
+    AND length(envelope) <= 16842752) THEN envelope END AS envelope,
+    CASE WHEN ((typeof(body) = 'null' OR typeof(body) = 'blob' AND length(body) <= 16777216)
+    AND (typeof(envelope) = 'null' OR typeof(envelope) = 'blob'
+    AND length(envelope) <= 16842752)) THEN body END AS body

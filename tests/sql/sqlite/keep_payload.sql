@@ -1,0 +1,7 @@
+-- Keep the payload of a held job, unseen, as that of an ended one ...
+INSERT INTO depqueue_ended_body (job_id, rank, max_attempts, envelope,
+    body) SELECT depqueue_job.job_id, depqueue_job.rank, depqueue_job.max_attempts,
+    depqueue_job.envelope, depqueue_job.body
+FROM depqueue_job
+WHERE depqueue_job.queue_id = :p_queue AND depqueue_job.rank = :p_rank AND depqueue_job.seq = :p_seq
+    AND depqueue_job.lease_token = :p_token AND depqueue_job.job_id IS NOT NULL
