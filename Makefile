@@ -20,7 +20,8 @@ help:
 	@echo "make conformance  run the conformance suite alone"
 	@echo "make lint         check style, formatting, types and the direction of imports"
 	@echo "make format       format the code and make the safe repairs of ruff"
-	@echo "make bench        measure;  make bench-smoke runs each benchmark once"
+	@echo "make bench        compare with other queues and brokers, 20 minutes (ARGS=--quick: two)"
+	@echo "make bench-smoke  run each benchmark once, with hardly any jobs"
 	@echo "make venv         make $(VENV) with all tools;  make clean removes it and all caches"
 
 venv: $(VENV)/.tools
@@ -39,6 +40,11 @@ $(VENV)/.package: pyproject.toml kombu_depqueue/_version.py | $(BIN)/python
 $(VENV)/.tools: $(VENV)/.package $(wildcard adapters/*/pyproject.toml)
 	$(BIN)/python -m pip install --quiet --editable '.[postgresql]' $(addprefix --editable ,$(wildcard adapters/*/)) \
 		--group test --group dev
+	@touch $@
+
+# Those we are compared with, and what draws the plots.
+$(VENV)/.peers: $(VENV)/.tools
+	$(BIN)/python -m pip install --quiet --group bench
 	@touch $@
 
 demo: $(VENV)/.package
@@ -63,11 +69,11 @@ format: venv
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: venv
-	$(BIN)/pytest benchmarks $(ARGS)
+bench: $(VENV)/.peers
+	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-smoke: venv
-	$(BIN)/pytest benchmarks --benchmark-disable $(ARGS)
+bench-smoke: $(VENV)/.peers
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup benchmarks --benchmark-disable $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

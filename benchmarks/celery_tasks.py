@@ -1,4 +1,4 @@
-"""The Celery application of `figures_celery`: an ordinary one, on the broker and with the options it is given."""
+"""The Celery application of `groups/brokers.py`: an ordinary one, on the broker and with the options it is given."""
 
 from __future__ import annotations
 
@@ -55,3 +55,7 @@ if "BENCH_BROKER" in os.environ:
         os.environ.get("BENCH_BACKEND"),
         late="BENCH_LATE" in os.environ,
     )
+    if "BENCH_BACKLOG" in os.environ:  # its broker lives in this process
+        queue, count = os.environ["BENCH_BACKLOG"].split()
+        for _ in range(int(count)):
+            app.tasks["noop"].apply_async(queue=queue)

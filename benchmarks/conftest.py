@@ -22,10 +22,16 @@ from kombu_depqueue.testing.fill import Filler
 Pick = Callable[[int, int], int]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "smoke: not run when it is measured, without --benchmark-disable")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name.startswith("bench_"):
             item.add_marker(pytest.mark.timeout(900))
+    if not config.getoption("--benchmark-disable"):
+        items[:] = [item for item in items if item.get_closest_marker("smoke") is None]
 
 
 @pytest.fixture

@@ -15,7 +15,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Others", "Row", "Spread", "percentile", "ratios", "rss", "spread", "table", "timed"]
+__all__ = [
+    "CALM",
+    "Others",
+    "Row",
+    "Spread",
+    "compared",
+    "listed",
+    "number",
+    "percentile",
+    "ratios",
+    "rss",
+    "spread",
+    "table",
+    "timed",
+]
 
 CALM = 0.25
 """Cores used by others that do not disturb."""
@@ -32,12 +46,13 @@ class Spread:
     def text(self, unit: str) -> str:
         """Say it in a unit that `_number` knows."""
         if self.low == self.high:
-            return f"{_number(self.median, unit)} {unit}".strip()
-        low, high = _number(self.low, unit), _number(self.high, unit)
-        return f"{_number(self.median, unit)} {unit} ({low}-{high})".replace("  ", " ")
+            return f"{number(self.median, unit)} {unit}".strip()
+        low, high = number(self.low, unit), number(self.high, unit)
+        return f"{number(self.median, unit)} {unit} ({low}-{high})".replace("  ", " ")
 
 
-def _number(value: float, unit: str) -> str:
+def number(value: float, unit: str) -> str:
+    """A value in its unit, as short as it may be."""
     scaled = value * {"ms": 1e3, "us": 1e6, "%": 100, "MB": 1 / 2**20}.get(unit, 1)
     if abs(scaled) >= 100:
         return f"{scaled:,.0f}"
@@ -71,7 +86,9 @@ def timed(work: Callable[[], object]) -> float:
 class Others:
     """How much the other programs of this machine work; knows what is ours, the database server included."""
 
-    def __init__(self, server: int | None = None) -> None:
+    def __init__(self, server: int | None = None, *, repeats: bool = False) -> None:
+        self._repeats = repeats
+        """Whether there is time for more rounds while others disturb."""
         self._ours = {os.getpid(), server}
         self._tick = os.sysconf("SC_CLK_TCK")
 
@@ -107,18 +124,25 @@ class Others:
         while self.cores(1.0) > CALM and time.monotonic() < until:
             time.sleep(1.0)
 
-    def alternate(self, rounds: int, ways: Mapping[str, Callable[[], float]]) -> tuple[dict[str, list[float]], float]:
+    def alternate(
+        self,
+        rounds: int,
+        ways: Mapping[str, Callable[[], float]],
+        *,
+        warm: bool = True,
+        patience: float = 3.0,
+    ) -> tuple[dict[str, list[float]], float]:
         """Do all ways in turns, and return what each gave, and how many cores others used meanwhile.
 
-        The first round does not count. While others disturb, up to three times as many rounds are
-        done, and the calmest are taken - whatever they gave.
+        The first round does not count, if it warms something up. If there is time for it, there are more rounds while
+        others disturb, up to `patience` times as many, and the calmest are taken - whatever they gave.
         """
         found: list[tuple[float, list[float]]] = []
-        for number in range(3 * rounds + 1):
+        for number in range((int(patience * rounds) if self._repeats else rounds) + warm):
             before, started = self.seconds(), time.perf_counter()
             values = [way() for way in ways.values()]
             used = max(0.0, self.seconds() - before) / (time.perf_counter() - started)
-            if number:
+            if number or not warm:
                 found.append((used, values))
             if sum(used <= CALM for used, _ in found) >= rounds:
                 break
@@ -141,18 +165,25 @@ def rss() -> int:
 
 @dataclass(slots=True)
 class Row:
-    """One line of the table: what was measured, and what it should be."""
+    """One figure: what was measured of whom, and what it should be."""
 
     what: str
-    database: str
+    who: str
+    """A contender, or the database where only ours is measured."""
     value: Spread
     unit: str = "x"
+    """"x" is a ratio of two things done in turns: more than 1 is better than `against`, or so much dearer."""
     least: float | None = None
     most: float | None = None
     beside: str = ""
     """Absolute numbers, for the curious: they hold for this machine and moment only."""
     busy: float | None = None
     """Cores that others used meanwhile."""
+    against: str = ""
+    """The contender that it is a ratio to."""
+    at: float | None = None
+    """Where it belongs on the horizontal axis of a plot."""
+    group: str = ""
 
     @property
     def verdict(self) -> str:
@@ -167,22 +198,62 @@ class Row:
     def goal(self) -> str:
         """The bounds as text."""
         parts = [
-            f"{sign} {_number(bound, self.unit)} {self.unit}".strip()
+            f"{sign} {number(bound, self.unit)} {self.unit}".strip()
             for sign, bound in ((">=", self.least), ("<=", self.most))
             if bound is not None
         ]
         return ", ".join(parts)
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table."""
-    head = ("figure", "database", "median (lowest-highest)", "goal", "", "beside it", "others")
-    lines = [
-        (r.what, r.database, r.value.text(r.unit), r.goal, r.verdict, r.beside, f"{r.busy or 0.0:.1f}") for r in rows
-    ]
+def compared(
+    what: str,
+    done: Mapping[str, int],
+    times: Mapping[str, list[float]],
+    ours: Mapping[str, Mapping[str, float]],
+    *,
+    busy: float,
+    unit: str = "/s",
+) -> Iterator[Row]:
+    """What each contender did in a second, and the ratios of ours to the others, round by round.
+
+    `done`: how much each did in a round; `ours`: which are ours, and what they should be of others (1.5: half as fast
+    again).
+    """
+    rates = {name: [done[name] / t for t in found] for name, found in times.items()}
+    for name, found in rates.items():
+        yield Row(what, name, spread(found), unit, busy=busy)
+    for name in ours:
+        for peer in rates:
+            if name in rates and peer not in ours:
+                least = ours[name].get(peer)
+                yield Row(what, name, ratios(rates[name], rates[peer]), least=least, against=peer, busy=busy)
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns are as wide as they must be."""
     widths = [max(len(line[i]) for line in (head, *lines)) for i in range(len(head))]
     texts = [
         "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |" for line in (head, *lines)
     ]
     texts.insert(1, "| " + " | ".join("-" * w for w in widths) + " |")
     return "\n".join(texts)
+
+
+def listed(rows: Sequence[Row]) -> str:
+    """The rows one by one."""
+    head = ("figure", "of", "median (lowest-highest)", "goal", "", "beside it", "others")
+    return table(
+        head,
+        [
+            (
+                f"{r.what} / {r.against}" if r.against else r.what,
+                r.who,
+                r.value.text(r.unit),
+                r.goal,
+                r.verdict,
+                r.beside,
+                f"{r.busy or 0.0:.1f}",
+            )
+            for r in rows
+        ],
+    )

@@ -83,7 +83,7 @@ class PgBench:
             "keep": str(_KEPT),
         }
         ack_text = (
-            _filled(self._own["ack_one"], {**key, "result": "NULL", "keep": str(_KEPT)})
+            _filled(self._own["ack_one"], {**key, "result": "NULL", "meta": "NULL", "keep": str(_KEPT)})
             if batch == 1
             else _filled(self._own["ack_many"], ack)
         )

@@ -6,91 +6,101 @@ the same for all processes of a machine, so moments may be compared.
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
-from measure import rss
+import contenders
+from measure import percentile, rss
 
 from kombu_depqueue import Empty, JobMessage, JobQueue, Worker
 from kombu_depqueue.testing.helpers import hear, say
 
 
 def work_and_note(url: str) -> None:
-    """Run jobs by a Worker until told to stop; say of each when it was enqueued and when its handler started."""
+    """Run jobs by a Worker; each time it is told to, say of the latest when they were enqueued and their handler started."""
     found: list[tuple[float, float]] = []
+
+    def tell() -> None:
+        while True:
+            hear()
+            count = len(found)
+            say(found[:count])
+            del found[:count]
+
     with JobQueue(url) as queue:
         worker = Worker(queue, {"default": lambda job: found.append((job.args, time.monotonic()))})
-        threading.Thread(target=lambda: (hear(), worker.stop()), daemon=True).start()
+        threading.Thread(target=tell, daemon=True).start()
         say("ready")
         worker.run()
-    say(found)
 
 
-def enqueue_steadily(url: str, rate: float, batch: int, seconds: float) -> None:
-    """Offer so many jobs a second, in batches; say how many jobs were enqueued."""
+def wait_idly(url: str, name: str) -> None:
+    """Wait for a job that never comes."""
     with JobQueue(url) as queue:
-        queue.resume("default")
+        queue.resume(name)
         say("ready")
-        hear()
-        started, count = time.monotonic(), 0
-        while (now := time.monotonic()) < started + seconds:
-            due = started + count / rate
-            if due > now:
-                time.sleep(due - now)
-            queue.enqueue_many([JobMessage.new("default", count) for _ in range(batch)])
-            count += batch
+        while True:
+            with suppress(Empty):
+                queue.reserve(10, queues=[name])
+
+
+def publish(url: str, threads: int, notify: bool) -> None:
+    """Each time it is told so many seconds, enqueue by some threads for so long; say how many jobs."""
+
+    def work(queue: JobQueue, until: float) -> int:
+        done = 0
+        while time.monotonic() < until:
+            queue.enqueue("default")
+            done += 1
+        return done
+
+    with JobQueue(url, notify=notify) as queue, ThreadPoolExecutor(threads) as pool:
+        queue.enqueue("default")
+        say("ready")
+        while True:
+            seconds = float(hear())
+            say(sum(pool.map(work, [queue] * threads, [time.monotonic() + seconds] * threads)))
+
+
+def offer(name: str, url: str, rate: float, batch: int, seconds: float) -> None:
+    """Offer so many jobs a second to a native contender, in batches; say how many were enqueued."""
+    peer = contenders.connect(name, url)
+    say("ready")
+    hear()
+    started, count = time.monotonic(), 0
+    while (now := time.monotonic()) < started + seconds:
+        due = started + count / rate
+        if due > now:
+            time.sleep(due - now)
+        peer.enqueue_many(batch, batch)
+        count += batch
     say(count)
 
 
-def drain_steadily(url: str, batch: int, window: float) -> None:
-    """Reserve and ack in batches until told to stop; say when each window ended and what was done in it.
-
-    The longest claim of a window is said as well.
-    """
-    stop = threading.Event()
-    found: list[tuple[float, int, float]] = []
-    with JobQueue(url) as queue:
-        threading.Thread(target=lambda: (hear(), stop.set()), daemon=True).start()
-        say("ready")
-        end, done, longest = time.monotonic() + window, 0, 0.0
-        while not stop.is_set():
-            started = time.monotonic()
-            try:
-                got = queue.reserve_many(batch, 0.1)
-            except Empty:
-                got = []
-            else:
-                longest = max(longest, time.monotonic() - started)
-                done += len(got) - len(queue.ack_many(got))
-            if time.monotonic() >= end:
-                found.append((end, done, longest))
-                end, done, longest = end + window, 0, 0.0
-    say(found)
-
-
-def drain_timed(url: str, batch: int, window: float) -> None:
-    """Reserve and ack in batches until told to stop; say of each window when it ended, what was done, and all claims."""
-    stop = threading.Event()
-    found: list[tuple[float, int, list[float]]] = []
-    with JobQueue(url) as queue:
-        threading.Thread(target=lambda: (hear(), stop.set()), daemon=True).start()
-        say("ready")
-        end, done, times = time.monotonic() + window, 0, []
-        while not stop.is_set():
-            started = time.monotonic()
-            try:
-                got = queue.reserve_many(batch, 0)
-            except Empty:
-                time.sleep(0.005)
-            else:
-                times.append(time.monotonic() - started)
-                done += len(got) - len(queue.ack_many(got))
-            if time.monotonic() >= end:
-                found.append((end, done, times))
-                end, done, times = end + window, 0, []
-        found.append((end, done, times))
-    say(found)
+def drain(name: str, url: str, batch: int, window: float) -> None:
+    """Drain a native contender for ever; of each window say when it ended, what was done, and of the times that its
+    batches took the median, the 99th percentile and the longest."""
+    peer = contenders.connect(name, url)
+    say("ready")
+    hear()
+    end, done, took = time.monotonic() + window, 0, []
+    while True:
+        started = time.monotonic()
+        taken = peer.take(batch)
+        now = time.monotonic()
+        if taken:
+            took.append(now - started)
+            done += taken
+        else:
+            time.sleep(0.002)
+        if now >= end:
+            times = took or [0.0]
+            say([now, done, statistics.median(times), percentile(times, 0.99), max(times)])
+            end, done, took = end + window, 0, []
 
 
 def compete(url: str, seconds: float, batch: int) -> None:

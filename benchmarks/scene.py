@@ -1,19 +1,24 @@
-"""Where and how thoroughly the figures are taken."""
+"""Where and how thoroughly is measured."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
+import server
 from measure import Others
-from server import place
 
 from kombu_depqueue import JobQueue
 from kombu_depqueue.testing.fill import Filler
+from kombu_depqueue.testing.fixtures import Place
 
-__all__ = ["Scene", "Site"]
+__all__ = ["SIZES", "Scene", "Site"]
+
+SIZES = ("smoke", "quick", "usual", "long")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +46,48 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The databases to measure on, and whether it must be quick."""
+    """The databases to measure on, and how much to do there."""
 
     databases: Sequence[str]
     server: str | None
-    quick: bool
+    size: str
     others: Others
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Which contenders take no part, and why."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """What the contenders said of their versions and settings."""
 
-    def pick(self, thorough: int, quick: int) -> int:
+    def few(self, names: Iterable[str]) -> list[str]:
+        """All, or in a smoke test only the first: where each costs a process."""
+        return list(names)[: self.pick(99, 99, 1)]
+
+    def pick(self, usual: int, quick: int, smoke: int, long: int | None = None) -> int:
         """A number of rounds, rows or seconds."""
-        return quick if self.quick else thorough
+        return dict(zip(SIZES, (smoke, quick, usual, usual if long is None else long), strict=True))[self.size]
 
     @contextmanager
     def site(self, database: str) -> Iterator[Site]:
-        """A fresh place on a database."""
+        """A fresh place on a database, with a JobQueue."""
         gc.collect()
-        with place(database, self.server) as where:
+        with self.place(database) as where:
             filler = Filler(where)
             with JobQueue(where.url) as queue:
                 yield Site(queue, filler)
+
+    def place(self, database: str) -> AbstractContextManager[Place]:
+        """A file, or a schema on the server."""
+        return server.place(database, self.server)
+
+    def empty(self, database: str) -> AbstractContextManager[str]:
+        """A file, or a database on the server."""
+        return server.empty(database, self.server)
+
+    def admin(self, url: str) -> Any:
+        """A psycopg connection in autocommit mode."""
+        return server.admin(url)
+
+    def leave_out(self, name: str, why: str) -> None:
+        """Say once that a contender takes no part."""
+        if name not in self.left_out:
+            self.left_out[name] = why
+            print(f"{name} is left out: {why}", file=sys.stderr)

@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from peers.base import Missing
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
@@ -84,7 +85,7 @@ def private(directory: Path) -> Iterator[str]:
         nobody = pwd.getpwnam("nobody")
         account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         os.chown(directory, nobody.pw_uid, nobody.pw_gid)
-    password, port = secrets.token_urlsafe(16), _free_port()
+    password, port = secrets.token_urlsafe(16), free_port()
     secret = directory / "password"
     secret.touch(mode=0o600)
     secret.write_text(password)
@@ -108,7 +109,7 @@ def private(directory: Path) -> Iterator[str]:
         server.wait(60)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     import socket
 
     with socket.socket() as probe:
@@ -147,3 +148,26 @@ def place(database: str, server: str | None = None) -> Iterator[Place]:
         with engine.connect() as connection:
             connection.execute(text("SET client_min_messages = warning"))
             connection.execute(text(f"DROP SCHEMA IF EXISTS {name} CASCADE"))
+
+
+@contextmanager
+def empty(database: str, server: str | None = None) -> Iterator[str]:
+    """The URL of an empty file or database, for libraries that know no schema; removed afterwards."""
+    if database == "sqlite":
+        with TemporaryDirectory(prefix="depqueue-figures-") as directory:
+            yield f"sqlite:///{directory}/jobs.db"
+        return
+    assert server is not None
+    name = f"b_{secrets.token_hex(8)}"
+    from psycopg.errors import InsufficientPrivilege
+
+    with admin(server) as connection:
+        try:
+            connection.execute(f"CREATE DATABASE {name}")
+        except InsufficientPrivilege:
+            raise Missing("the user of the PostgreSQL server may not create databases") from None
+    try:
+        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with admin(server) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -25,7 +25,8 @@ def mariadb(scene: Scene) -> Iterator[Row]:
     with ExitStack() as stack:
         try:
             site = stack.enter_context(_site(stack.enter_context(mysql())))
-        except ServerMissing:
+        except ServerMissing as missing:
+            scene.leave_out("MariaDB", str(missing))
             return
         if "postgresql" in scene.databases:
             yield _drain(scene, site, stack.enter_context(scene.site("postgresql")))
@@ -45,7 +46,7 @@ def _site(server: str) -> Iterator[Site]:
 
 
 def _drain(scene: Scene, ours: Site, other: Site) -> Row:
-    jobs, rounds = scene.pick(50_000, 10_000), scene.pick(7, 3)
+    jobs, rounds = scene.pick(20_000, 10_000, 200, 50_000), scene.pick(3, 3, 1, 7)
 
     def drained(site: Site) -> float:
         site.filler.empty()
@@ -63,7 +64,7 @@ def _drain(scene: Scene, ours: Site, other: Site) -> Row:
 
 def _deadlocks(scene: Scene, site: Site) -> Row:
     """Processes that enqueue with dependencies, reserve, ack, fail, requeue and cancel, all in one queue."""
-    jobs = scene.pick(100_000, 10_000) // PROCESSES
+    jobs = scene.pick(20_000, 10_000, 200, 100_000) // PROCESSES
     before = _found_by_server(site)
     with ExitStack() as running:
         children = [ChildProcess(shared.churn, site.url, jobs) for _ in range(PROCESSES)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from statistics import median
 
+import contenders
 import programs
 from measure import Row, percentile, ratios, spread, timed
 from scene import Scene, Site
-from server import admin
 
 from kombu_depqueue import JobMessage
 from kombu_depqueue.testing.helpers import ChildProcess
@@ -19,7 +20,7 @@ BATCH = 10
 
 def ack_without_statistics(scene: Scene) -> Iterator[Row]:
     """Ack of 100 rows on a table that was never analyzed, or when it was empty."""
-    rounds = scene.pick(15, 5)
+    rounds = scene.pick(15, 5, 2)
     for database in scene.databases:
         if database == "postgresql":
             yield _ack(scene, database, rounds, "table never analyzed", ())
@@ -32,7 +33,7 @@ def _ack(scene: Scene, database: str, rounds: int, what: str, first: tuple[str, 
     times = []
     with scene.site(database) as site:
         site.filler.run(*(f"{verb} {site.filler.table('job')}" for verb in first))
-        site.queue.enqueue_many(JobMessage.new() for _ in range(20_000))
+        site.queue.enqueue_many(JobMessage.new() for _ in range(scene.pick(20_000, 20_000, 500)))
         for number in range(rounds + 1):
             got = site.queue.reserve_many(100, 10)
             taken = timed(lambda got=got: site.queue.ack_many(got))  # type: ignore[misc]
@@ -44,31 +45,30 @@ def _ack(scene: Scene, database: str, rounds: int, what: str, first: tuple[str, 
 
 
 def backlog(scene: Scene) -> Iterator[Row]:
-    """Claim and ack in tens, beside a million delayed, blocked or ready rows."""
-    rows, jobs, rounds = scene.pick(1_000_000, 100_000), scene.pick(2_000, 500), scene.pick(9, 5)
+    """Claim and ack in tens, beside up to a million ready rows, and beside a million delayed and blocked ones."""
+    rows, jobs = scene.pick(1_000_000, 100_000, 500), scene.pick(2_000, 500, 20)
     for database in scene.databases:
         with ExitStack() as stack:
-            sites = {n: stack.enter_context(scene.site(database)) for n in ("empty", "cold", "ready")}
+            sizes = {0: "empty", rows // 100: "hundredth", rows // 10: "tenth", rows: "ready"}
+            sites = {n: stack.enter_context(scene.site(database)) for n in (*sizes.values(), "cold")}
+            for size, name in sizes.items():
+                if size:
+                    sites[name].filler.ready(size)
             sites["cold"].filler.delayed(rows)
             sites["cold"].filler.blocked(rows)
-            sites["ready"].filler.ready(rows)
             for site in sites.values():
                 site.filler.settle()
             ways = {name: _drain(site, jobs) for name, site in sites.items()}
-            found, busy = scene.others.alternate(rounds, ways)
-        beside = {n: f"{spread(t).median / jobs * 1e6:.0f} us a job" for n, t in found.items()}
+            found, busy = scene.others.alternate(scene.pick(5, 5, 1, 9), ways, patience=2.0)
+        for size, name in sizes.items():
+            value = spread(t / jobs * BATCH for t in found[name])
+            yield Row("claim + ack of 10 beside so many ready rows", database, value, "ms", at=float(size), busy=busy)
         for name, what, most in (
-            ("cold", f"{rows:,} delayed and {rows:,} blocked rows", 1.2),
-            ("ready", f"{rows:,} ready rows", 2.5),
+            ("cold", f"{rows:,} delayed and {rows:,} blocked rows", 1.15),
+            ("ready", f"{rows:,} ready rows", 2.0),
         ):
-            yield Row(
-                f"claim + ack in tens, {what} / none",
-                database,
-                ratios(found[name], found["empty"]),
-                most=most,
-                beside=f"{beside[name]}, {beside['empty']}",
-                busy=busy,
-            )
+            ratio = ratios(found[name], found["empty"])
+            yield Row(f"time to claim + ack in tens, {what} / none", database, ratio, most=most, busy=busy)
 
 
 def _drain(site: Site, jobs: int) -> Callable[[], float]:
@@ -81,7 +81,7 @@ def _drain(site: Site, jobs: int) -> Callable[[], float]:
 
 def looking(scene: Scene) -> Iterator[Row]:
     """What `depqueue queues` costs beside a million waiting jobs; the client's part included."""
-    rows, rounds = scene.pick(1_000_000, 200_000), 15
+    rows, rounds = scene.pick(300_000, 200_000, 500, 1_000_000), scene.pick(15, 15, 2)
     for database in scene.databases:
         with scene.site(database) as site:
             site.filler.ready(rows)
@@ -95,7 +95,7 @@ def looking(scene: Scene) -> Iterator[Row]:
 
 def leased_ahead(scene: Scene) -> Iterator[Row]:
     """A claim with 100,000 leased rows ahead of the ready ones."""
-    rows, claims = scene.pick(100_000, 30_000), scene.pick(600, 200)
+    rows, claims = scene.pick(100_000, 30_000, 300), scene.pick(600, 200, 8)
     for database in scene.databases:
         with scene.site(database) as site:
             site.filler.leased(rows)
@@ -123,41 +123,54 @@ def leased_ahead(scene: Scene) -> Iterator[Row]:
 
 
 def old_snapshot(scene: Scene) -> Iterator[Row]:
-    """3,000 jobs/s offered in tens while an old REPEATABLE READ snapshot keeps vacuum from its work."""
-    if "postgresql" not in scene.databases or scene.server is None:
+    """3,000 jobs/s offered in tens while an old REPEATABLE READ snapshot keeps vacuum from its work; peers as well."""
+    if "postgresql" not in scene.databases:
         return
-    seconds, window, rate = scene.pick(90, 25), scene.pick(10, 5), 3_000
-    with scene.site("postgresql") as site, ExitStack() as running:
-        site.queue.enqueue()
-        site.drain_singly(1)
-        workers = [start(running, programs.drain_steadily, site.url, BATCH, float(window)) for _ in range(2)]
-        with admin(scene.server) as old:
+    names = [n for n, c in contenders.NATIVE.items() if c.database == "postgresql" and "floor" not in n]
+    with contenders.natives(scene, names) as found:
+        for name, (url, peer) in found.items():
+            ours = name == contenders.OURS["postgresql"]
+            if ours or (peer.batches and scene.size != "quick"):
+                seconds = scene.pick(60 if ours else 30, 20, 2, 180)
+                yield from _under_a_snapshot(scene, name, url, seconds)
+
+
+def _under_a_snapshot(scene: Scene, name: str, url: str, seconds: int) -> Iterator[Row]:
+    window, rate = scene.pick(10, 5, 1), 3_000
+    with ExitStack() as running:
+        workers = [start(running, programs.drain, name, url, BATCH, float(window)) for _ in range(2)]
+        offer = start(running, programs.offer, name, url, float(rate), BATCH, float(seconds))
+        with scene.admin(url) as old:
             old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-            old.execute(f"SELECT count(*) FROM {site.filler.table('job')}")
-            offer = start(running, programs.enqueue_steadily, site.url, rate, BATCH, float(seconds))
-            offer.tell()
-            offered = offer.heard(seconds + 60)
-            ended = time.monotonic()
-            for worker in workers:
-                worker.tell()
-            said = [w.heard(60) for w in workers]
+            old.execute("SELECT count(*) FROM pg_class")
+            for child in (*workers, offer):
+                child.tell()
+            said = [[w.heard(seconds + 120) for _ in range(seconds // window)] for w in workers]
+            offered = offer.heard(seconds + 120)
             old.execute("ROLLBACK")
-        dead = site.filler.rows(
-            f"SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'job' AND schemaname = '{site.filler.place.schema}'"
-        )[0][0]
-    windows = [(sum(s[i][1] for s in said), max(s[i][2] for s in said)) for i in range(min(len(s) for s in said))]
-    done = [count for count, _ in windows if count]
-    last = [s for s in said[0] if s[0] <= ended + 0.5]
-    count, longest = windows[len(last) - 1]
-    course = " ".join(f"{c / window:,.0f}" for c in done)
-    beside = f"offered {offered / seconds:,.0f}/s; done a second, by {window} s: {course}; longest claim {longest * 1000:.0f} ms; {dead:,} dead rows"
+    windows = list(zip(*said, strict=True))
+    for number, parts in enumerate(windows, 1):
+        minutes = number * window / 60
+        taken = median(p[2] for p in parts)
+        yield Row(
+            "claim + ack of 10, an old snapshot open for so many minutes", name, spread([taken]), "ms", at=minutes
+        )
+        yield Row(
+            "done, an old snapshot open for so many minutes",
+            name,
+            spread([sum(p[1] for p in parts) / window]),
+            "/s",
+            at=minutes,
+        )
+    last = sum(p[1] for p in windows[-1]) / window
+    longest = max(p[4] for p in windows[-1])
     yield Row(
-        f"old snapshot for {seconds} s: done in the last {window} s of {rate:,} offered a second",
-        "postgresql",
-        spread([count / (rate * window)]),
+        f"old snapshot for {seconds} s: done in the last {window} s of {rate:,} jobs/s",
+        name,
+        spread([last / rate]),
         "%",
-        least=0.9,
-        beside=beside,
+        least=0.9 if name == contenders.OURS["postgresql"] and seconds >= 60 else None,
+        beside=f"offered {offered / seconds:,.0f}/s; longest batch {longest * 1000:.0f} ms",
     )
 
 

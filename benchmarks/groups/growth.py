@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import programs
-from figures_backlog import BATCH, start
-from measure import Row, percentile, spread
+from contenders import OURS
+from groups.backlog import BATCH, start
+from measure import Row, spread
 from scene import Scene, Site
-from server import admin
 
 RATE = 3_400
 """Jobs a second: 2,000,000 in ten minutes."""
@@ -22,52 +22,46 @@ RETENTION = 5.0
 
 
 def growth(scene: Scene) -> Iterator[Row]:
-    """Ten minutes of churn, one of them with an old snapshot: the size of tables and indexes, and the claims' p99.
+    """Ten minutes of churn (`--long`; else one), a tenth with an old snapshot: the tables' size, and the claims' p99.
 
-    Autovacuum comes each minute: the quick one is over before sizes have settled.
+    Autovacuum comes each minute: a shorter one is over before sizes have settled.
     """
-    if "postgresql" not in scene.databases or scene.server is None:
+    if "postgresql" not in scene.databases:
         return
-    seconds = scene.pick(600, 60)
-    window = seconds / 40
+    seconds, windows = scene.pick(60, 60, 4, 600), scene.pick(40, 40, 4)
+    warm, window, ours = scene.pick(WARM, WARM, 1), seconds / windows, OURS["postgresql"]
     with scene.site("postgresql") as site, ExitStack() as running:
         url = f"{site.url}&retention={RETENTION}"
-        workers = [start(running, programs.drain_timed, url, BATCH * 10, window) for _ in range(2)]
-        offer = start(running, programs.enqueue_steadily, url, RATE, BATCH * 10, float(WARM + seconds))
+        workers = [start(running, programs.drain, ours, url, BATCH * 10, window) for _ in range(2)]
+        offer = start(running, programs.offer, ours, url, float(RATE), BATCH * 10, float(warm + seconds))
         offer.tell()
-        time.sleep(WARM)
+        for worker in workers:
+            worker.tell()
+        time.sleep(warm)
         began, sizes = time.monotonic(), []
-        with admin(scene.server) as old:
+        with scene.admin(site.filler.place.engine_url) as old:
             for tenth in range(10):
                 if tenth == 4:
                     old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
                     old.execute(f"SELECT count(*) FROM {site.filler.table('job')}")
-                while time.monotonic() < began + (tenth + 1) * seconds / 10:
-                    time.sleep(0.1)
+                time.sleep(max(0.0, began + (tenth + 1) * seconds / 10 - time.monotonic()))
                 if tenth == 4:
                     old.execute("ROLLBACK")
                 sizes.append(_size(site))
         offered = offer.heard(seconds + 90)
-        for worker in workers:
-            worker.tell()
-        said = [worker.heard(60) for worker in workers]
-    done = sum(count for one in said for _, count, _ in one)
-    times = [[t for one in said for t in one[n][2]] for n in range(min(map(len, said)))]
-    p99 = [percentile(some, 0.99) for some in times if some]
+        warming = int(warm / window)
+        said = [[worker.heard(60) for _ in range(warming + windows)] for worker in workers]
+    done = sum(part[1] for one in said for part in one)
+    p99 = [max(part[3] for part in parts) for parts in list(zip(*said, strict=True))[warming:]]
     course = " ".join(f"{size / 2**20:,.0f}" for size in sizes)
-    beside = f"{done:,} of {offered:,} jobs in {WARM + seconds} s; MB after each tenth, the fifth with an old snapshot: {course}"
-    yield Row(
-        "size at the end / after the first tenth",
-        "postgresql",
-        spread([sizes[-1] / sizes[0]]),
-        most=1.2 if seconds >= 600 else 1.6,
-        beside=beside,
-    )
-    p99 = p99[-40:]  # without the warming up
-    tail = len(p99) // 4
+    beside = f"{done:,} of {offered:,} jobs in {warm + seconds} s; MB after each tenth, the fifth with an old snapshot: {course}"
+    most = (1.2 if seconds >= 600 else 1.6) if warm == WARM else None
+    ratio = spread([sizes[-1] / sizes[0]])
+    yield Row("size at the end / after the first tenth", "postgresql", ratio, most=most, beside=beside)
+    tail = max(1, len(p99) // 4)
     first, last = statistics.median(p99[:tail]), statistics.median(p99[-tail:])
     yield Row(
-        "claim p99, last quarter / first",
+        "claim + ack p99, last quarter / first",
         "postgresql",
         spread([last / first]),
         most=1.5,

@@ -1,0 +1,62 @@
+"""This library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from peers.base import BODY, Address, versions
+
+from kombu_depqueue import Empty, JobMessage, JobQueue
+
+if TYPE_CHECKING:
+    from scene import Scene
+
+JOB = "default"
+
+
+class Peer:
+    """The native API with its defaults."""
+
+    batches = True
+
+    def __init__(self, url: str, create: bool) -> None:
+        self.settings = versions("kombu-depqueue", "sqlalchemy", "psycopg")
+        self.queue = JobQueue(url, create=create)
+        self.queue.resume(JOB)
+
+    def enqueue(self, count: int) -> None:
+        for _ in range(count):
+            self.queue.enqueue(JOB, BODY)
+
+    def enqueue_many(self, count: int, batch: int) -> None:
+        for _ in range(count // batch):
+            self.queue.enqueue_many([JobMessage.new(JOB, BODY) for _ in range(batch)])
+
+    def take(self, batch: int) -> int:
+        try:
+            got = self.queue.reserve_many(batch, 0)
+        except Empty:
+            return 0
+        return len(got) - len(self.queue.ack_many(got))
+
+    def drain(self, count: int, batch: int) -> None:
+        if batch == 1:
+            for _ in range(count):
+                self.queue.reserve(10).ack()
+            return
+        while count:
+            got = self.queue.reserve_many(min(batch, count), 10)
+            count -= len(got) - len(self.queue.ack_many(got))
+
+    def close(self) -> None:
+        self.queue.close()
+
+
+@contextmanager
+def broker(scene: Scene, database: str) -> Iterator[Address]:
+    """The same through Kombu."""
+    with scene.place(database) as where:
+        JobQueue(where.url, create=True).close()
+        yield Address(f"depqueue+{where.url}", {}, versions("kombu-depqueue"))
