@@ -113,7 +113,9 @@ def pooled(database: Database, pool: str, tmp_path_factory: pytest.TempPathFacto
 
 def _with_worker(bench: Bench, pool: str) -> Iterator[Bench]:
     try:
-        bench.shared = bench.worker(*POOL_ARGS[pool], "-E", pool=pool, name=pool).ready()
+        # Alone it would wait for a second for others.
+        options = ("-E", "--without-mingle")
+        bench.shared = bench.worker(*POOL_ARGS[pool], *options, pool=pool, name=pool).ready()
         yield bench
     finally:
         bench.close()
