@@ -9,6 +9,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for this folder's own modules
 
+from roles import as_role
+
+__all__ = ["as_role"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("depqueue", "kombu-depqueue")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from celery.exceptions import WorkerLostError
 from kombu import Connection
+from roles import As
 from transport_workers import Bench, Worker, labels
 
 from kombu_depqueue.errors import Empty
@@ -321,3 +322,19 @@ def test_the_command_line(bench: Bench) -> None:
     done = bench.celery("purge", "-f", "-Q", "elsewhere")
     assert done.returncode == 0, done.stderr
     assert "1 message" in done.stdout
+
+
+# rights
+
+
+@pytest.mark.bare
+def test_a_worker_and_its_producers_need_no_more_than_their_roles(as_role: As, bench: Bench) -> None:
+    worker = bench.worker("-c", "2", "-E", pool="threads", broker=f"depqueue+{as_role('consumer')}").ready()
+    publisher = bench.producer(f"depqueue+{as_role('publisher')}")
+    sent = [publisher.tasks["t.add"].apply_async((n, 1), countdown=n % 2) for n in range(10)]
+    assert [result.get(timeout=60) for result in sent] == list(range(1, 11))
+    assert publisher.tasks["t.shaky"].apply_async((2,)).get(timeout=60) == 2
+    assert bench.app.control.inspect(timeout=10).ping() == {worker.name: {"ok": "pong"}}
+    worker.terminate()
+    assert worker.wait() == 0
+    assert "denied" not in worker.said(100_000)
