@@ -182,7 +182,7 @@ def test_celery_tasks_have_the_spans_of_celerys_instrumentation_only(
     app = Celery("traced", set_as_current=False, broker=f"depqueue+{database_url}", backend="cache+memory://")
     app.conf.update(broker_connection_retry_on_startup=False, worker_pool="solo")
 
-    @app.task(name="t.add", shared=False)
+    @app.task(name="traced.add", shared=False)
     def add(x: int, y: int) -> int:
         return x + y
 
@@ -193,7 +193,7 @@ def test_celery_tasks_have_the_spans_of_celerys_instrumentation_only(
     finally:
         CeleryInstrumentor().uninstrument()
     names = [span.name for span in seen.spans()]
-    assert sorted(names) == ["apply_async/t.add", "run/t.add"]
+    assert sorted(names) == ["apply_async/traced.add", "run/traced.add"]
     sent, ran = (next(s for s in seen.spans(kind)) for kind in ("apply_async", "run"))
     assert ran.parent.span_id == sent.context.span_id  # the context went through our headers
     assert seen.points("messaging.client.sent.messages")["celery",].value == 1
