@@ -6,8 +6,8 @@ endif
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes that share the tests.
-WORKERS ?= 2
+# Processes that share the tests, which mostly wait: for leases, delays, workers to start.
+WORKERS ?= 4
 # Further options for pytest, as in `make test ARGS="-k lease"`.
 ARGS ?=
 
