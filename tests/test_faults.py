@@ -536,6 +536,24 @@ def test_what_was_claimed_comes_again_if_it_could_not_be_handed_out(
     assert [(r.job_id, r.attempt) for r in again] == [(job_id, 1)]
 
 
+def test_claims_that_are_lost_while_others_are_undone_are_not_forgotten(
+    make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = make_queue()._keeper
+    lost, undone = keeper._lost, []
+
+    def unclaim(consumer: int, tokens: list[int]) -> None:
+        undone.append(list(tokens))
+        if len(undone) == 1:
+            lost.append(2)  # by a thread that had come this far when the others were taken away
+
+    monkeypatch.setattr(keeper._store, "unclaim", unclaim)
+    lost.append(1)
+    for _ in range(3):
+        keeper._unclaim()
+    assert undone == [[1], [2]]
+
+
 # -- SQLite: others that hold the lock -------------------------------------------------------
 
 SHARE = """
