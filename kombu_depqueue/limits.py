@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from kombu_depqueue.dialects import Tx
@@ -29,6 +30,8 @@ SHARE = 10
 """One of so many free places may be taken within a second without counting again: up to so many producers at once
 stay within the limit."""
 UNCOUNTED = 1.0
+
+Look = Callable[[Callable[[Tx], Any]], Any]
 
 
 class Limit(NamedTuple):
@@ -69,8 +72,11 @@ class Limits:
         self._database.write(work)
         self._refresh()
 
-    def check(self, entries: Sequence[Entry]) -> None:
-        """See that jobs may be enqueued, all of them. Raises QueueFull, InvalidJob."""
+    def check(self, entries: Sequence[Entry], connection: Any = None) -> None:
+        """See that jobs may be enqueued, all of them. Raises QueueFull, InvalidJob.
+
+        With the caller's `connection` by it: what was enqueued in its transaction is seen by nobody else.
+        """
         if time.monotonic() > self._until:
             self._refresh()
         if not self._known:
@@ -80,39 +86,40 @@ class Limits:
             key = (entry.channel, entry.queue)
             if key in self._known and entry.job_id is not None:
                 coming[key].append(entry)
+        look = self._database.read if connection is None else partial(self._database.join, connection)
         for key, some in coming.items():
             number, limit = self._known[key]
             if limit.max_body_bytes is not None:
-                self._measure(some, limit.max_body_bytes)
+                self._measure(some, limit.max_body_bytes, look)
             if limit.max_length is not None:
-                self._take(some, number, limit.max_length)
+                self._take(some, number, limit.max_length, look)
 
-    def _measure(self, entries: Sequence[Entry], most: int) -> None:
-        big = self._new([e for e in entries if _size(e) > most])
+    def _measure(self, entries: Sequence[Entry], most: int, look: Look) -> None:
+        big = self._new([e for e in entries if _size(e) > most], look)
         if big:
             what = f"{_size(big[0]):,} bytes are more than queue {big[0].queue!r} takes: {most:,}"
             raise InvalidJob("args", what)
 
-    def _take(self, entries: Sequence[Entry], number: int, most: int) -> None:
+    def _take(self, entries: Sequence[Entry], number: int, most: int, look: Look) -> None:
         count = len(entries)
         free, until = self._free.get(number, (0, 0.0))
         if count > free or time.monotonic() > until:
-            there = self._database.read(lambda tx: tx.all(self._sql.count_unended, p_queue=number, p_limit=most))
+            there = look(lambda tx: tx.all(self._sql.count_unended, p_queue=number, p_limit=most))
             room = most - int(there[0][0])
             if count > room:
-                count = len(self._new(entries))
+                count = len(self._new(entries, look))
             if count > max(room, 0):
                 raise QueueFull(entries[0].queue, channel=entries[0].channel, max_length=most)
             free, until = max(room, 0) // SHARE + count, time.monotonic() + UNCOUNTED
         self._free[number] = free - count, until
 
-    def _new(self, entries: Sequence[Entry]) -> list[Entry]:
+    def _new(self, entries: Sequence[Entry], look: Look) -> list[Entry]:
         """Those whose jobs are not there already, as those of Celery's retries are: any of its tasks may be one."""
         again = [e.job_id for e in entries if e.supersedes]
         there: set[UUID] = set()
         if again:
-            looks = (self._sql.live_ids, self._sql.taken_ids)
-            there = self._database.read(lambda tx: {i for look in looks for (i,) in tx.all(look, ids=again)})
+            among = (self._sql.live_ids, self._sql.taken_ids)
+            there = look(lambda tx: {i for one in among for (i,) in tx.all(one, ids=again)})
         return [e for e in entries if e.job_id not in there]
 
     def _refresh(self) -> None:
