@@ -47,12 +47,24 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import CHAR, TIMESTAMP, TypeDecorator, TypeEngine, Uuid
 
-__all__ = ["SCHEMA_VERSION", "ConsumerKind", "Flag", "JobIdType", "ListType", "Tables", "UtcTime", "tables"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "UNREADABLE",
+    "ConsumerKind",
+    "Flag",
+    "JobIdType",
+    "ListType",
+    "Tables",
+    "UtcTime",
+    "tables",
+]
 
 SCHEMA_VERSION = 2
 """Of the tables below. The library works on the one before, and on the next, too."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UNREADABLE = _EPOCH
+"""For a time in somebody else's row that is none, or none of Python's: one such row would stop all claims."""
 
 # MySQL has several sizes.
 TEXT = Text().with_variant(Text(2**24 - 1), "mysql")
@@ -137,11 +149,14 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Convert from the driver."""
-        if isinstance(value, int):
-            return _EPOCH + timedelta(microseconds=value)
-        if value is None or isinstance(value, datetime):
-            return value and value.astimezone(UTC)
-        return _EPOCH  # somebody else's row, in SQLite: one that cannot be read would stop all claims
+        try:
+            if isinstance(value, int):
+                return _EPOCH + timedelta(microseconds=value)
+            if value is None or isinstance(value, datetime):
+                return value and value.astimezone(UTC)
+        except OverflowError:
+            pass
+        return UNREADABLE
 
 
 class ListType(TypeDecorator[list[Any]]):
