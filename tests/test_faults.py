@@ -460,6 +460,20 @@ def test_envelope_that_is_no_object_is_an_invalid_job(make_queue: MakeQueue, eng
             look()
 
 
+@pytest.mark.parametrize("headers", [b"[1]", b'"text"', b"5"])
+def test_headers_that_are_no_object_are_an_invalid_job(headers: bytes, make_queue: MakeQueue, engine: Engine) -> None:
+    queue = make_queue()
+    job_id = queue.enqueue("t", 1)
+    job = queue._database.dialect.tables.job
+    with engine.begin() as connection:
+        envelope = b'{"headers": %s}' % headers
+        connection.execute(update(job).where(job.c.job_id == job_id).values(envelope=envelope))
+    reservation = queue.dequeue(["t"], 0)
+    for look in (lambda: reservation.headers, lambda: reservation.message):
+        with pytest.raises(InvalidJob, match="headers"):
+            look()
+
+
 def test_garbage_in_a_result_is_an_invalid_job(make_queue: MakeQueue, engine: Engine) -> None:
     queue = make_queue()
     dep = queue.enqueue("t")
