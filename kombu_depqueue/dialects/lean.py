@@ -12,7 +12,7 @@ import select
 import struct
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import count
 from types import BuiltinFunctionType
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from psycopg.pq import ConnStatus, ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.types.datetime import TimestamptzBinaryLoader
 
-from kombu_depqueue.schema import UNREADABLE
+from kombu_depqueue.schema import EARLIEST, LATEST
 
 __all__ = ["LeanConnection", "LeanCursor"]
 
@@ -57,9 +57,9 @@ class _MomentLoader(TimestamptzBinaryLoader):
 
     def load(self, data: abc.Buffer) -> datetime:
         try:
-            return super().load(data)
-        except errors.DataError:
-            return UNREADABLE
+            return super().load(data).astimezone(UTC)
+        except (errors.DataError, OverflowError):
+            return EARLIEST if data[0] & 0x80 else LATEST  # by the sign of the big-endian number
 
 
 class _Known(NamedTuple):
