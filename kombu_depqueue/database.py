@@ -299,7 +299,11 @@ class Database:
         found = None
         with contextlib.suppress(DepQueueError):
             found = self.schema_facts()
-        return (refusal(found) if found is not None else None) or self.no_schema()
+        if found is None:
+            return self.no_schema()
+        cure = "`depqueue doctor` names it, `depqueue init` makes missing tables"
+        problem = f"a table or a column is missing, though the schema version is {found.version}: {cure}"
+        return refusal(found) or SchemaError(problem, found=None, wanted=WORKS_WITH)
 
     def schema_facts(self) -> Facts | None:
         """What the database says of its schema; None: the tables are not there. Raises SchemaError, StorageError."""

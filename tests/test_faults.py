@@ -346,6 +346,14 @@ def test_tables_dropped_under_a_queue_are_a_schema_error(make_queue: MakeQueue, 
     queue._keeper.registered = False  # it cannot say good-bye
 
 
+def test_a_table_that_is_missing_alone_is_not_taken_for_all(make_queue: MakeQueue, engine: Engine) -> None:
+    queue = make_queue(create=True)
+    queue.enqueue("t")
+    queue._database.dialect.tables.memo.drop(engine)
+    with pytest.raises(SchemaError, match="depqueue doctor"):
+        queue.maintain()
+
+
 # -- secrets ----------------------------------------------------------------------------
 
 PASSWORD = "pw-8c1f-secret"
