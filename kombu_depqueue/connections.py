@@ -11,10 +11,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.pool import PoolProxiedConnection
 
 __all__ = ["FORKS", "Connections", "Watchdog"]
@@ -143,13 +143,25 @@ class Connections:
             return self._idle.pop()
         except IndexError:
             pass
+        with self._wanting():
+            # Once more: whoever gave one back just now did not know that it is wanted.
+            try:
+                return self._idle.pop() if self._idle else self._from_pool(until)
+            except IndexError:
+                return self._from_pool(until)
+
+    def connect(self) -> Connection:
+        """A connection of SQLAlchemy's, from the pool: those that are kept here would be in its way."""
+        with self._wanting():
+            self.flush()
+            return self._engine.connect()
+
+    @contextlib.contextmanager
+    def _wanting(self) -> Iterator[None]:
         with self._lock:
             self._wanted += 1
         try:
-            # Once more: whoever gave one back just now did not know that it is wanted.
-            return self._idle.pop() if self._idle else self._from_pool(until)
-        except IndexError:
-            return self._from_pool(until)
+            yield
         finally:
             with self._lock:
                 self._wanted -= 1

@@ -107,7 +107,7 @@ class Core:
         if isinstance(connection, Deferred):
             connection.add(self, entries)
             return
-        self._limits.check(entries)
+        self._limits.check(entries, connection)
         woken = self._store.insert(entries, connection)
         if connection is None:  # else they were told in the caller's transaction
             self._notifier.hint(woken)

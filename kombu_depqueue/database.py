@@ -6,7 +6,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -59,6 +59,17 @@ class Database:
         """A connection for other use than calls."""
         with self.calling:
             return self._connections.take(time.monotonic() + self.settings.deadline)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Connection]:
+        """A connection of SQLAlchemy's, to look at the schema by. Raises StorageError."""
+        try:
+            with self.calling, self._connections.connect() as connection:
+                yield connection
+                return
+        except self.errors as error:
+            problem = self.translated(error)
+        raise problem
 
     # transactions
 

@@ -60,8 +60,8 @@ class Doctor:
             raise self._database.no_schema()
         found = [*self._version(server), *_schema(facts), *self._database.read(self._skew)]
         found += self._database.read(lambda tx: list(self._inspection.findings(tx)))
-        with self._database.calling:
-            drifted = list(drift(self._store.dialect, facts.version))
+        with self._database.opened() as connection:
+            drifted = list(drift(connection, self._store.dialect.tables, facts.version))
         found += drifted
         try:
             found += self._work()

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from sqlalchemy import Connection, Index, Table, UniqueConstraint, inspect
 from sqlalchemy import Dialect as SADialect
-from sqlalchemy import Index, Table, UniqueConstraint, inspect
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from kombu_depqueue.changes import AddColumn, AddIndex
-from kombu_depqueue.dialects import Dialect, Finding, Severity
+from kombu_depqueue.dialects import Finding, Severity
 from kombu_depqueue.migrations import MIGRATIONS
+from kombu_depqueue.schema import Tables
 
 __all__ = ["drift"]
 
@@ -26,34 +27,32 @@ _SYNONYMS = {
 _CURE = "Find out who changed it; in an empty place `depqueue init` makes tables to compare with."
 
 
-def drift(dialect: Dialect, version: int) -> Iterator[Finding]:
+def drift(connection: Connection, tables: Tables, version: int) -> Iterator[Finding]:
     """Each difference in tables, columns and indexes; what came after a schema version need not be there."""
-    later = _later(dialect, version)
-    with dialect.engine.connect() as connection:
-        looking = inspect(connection)
-        schema = dialect.tables.schema
-        there = set(looking.get_table_names(schema=schema))
-        for table in dialect.tables.metadata.sorted_tables:
-            if table.name not in there:
-                made: list[ExecutableDDLElement] = [CreateTable(table), *map(CreateIndex, table.indexes)]
-                make = "; ".join(_statement(one, connection.dialect) for one in made)
-                fails = "Whatever needs it fails."
-                yield Finding("missing-table", Severity.ERROR, f"table {table.name} is missing", fails, make)
-                continue
-            columns = {str(c["name"]): c for c in looking.get_columns(table.name, schema=schema)}
-            yield from _columns(table, columns, connection.dialect, later)
-            key = looking.get_pk_constraint(table.name, schema=schema)["constrained_columns"]
-            yield from _key(table, [str(name) for name in key])
-            found = {str(i["name"]): i for i in looking.get_indexes(table.name, schema=schema)}
-            unique = {str(u["name"]): u for u in looking.get_unique_constraints(table.name, schema=schema)}
-            yield from _indexes(table, found, set(unique), later, connection.dialect)
+    later = _later(tables, version)
+    looking, schema = inspect(connection), tables.schema
+    there = set(looking.get_table_names(schema=schema))
+    for table in tables.metadata.sorted_tables:
+        if table.name not in there:
+            made: list[ExecutableDDLElement] = [CreateTable(table), *map(CreateIndex, table.indexes)]
+            make = "; ".join(_statement(one, connection.dialect) for one in made)
+            fails = "Whatever needs it fails."
+            yield Finding("missing-table", Severity.ERROR, f"table {table.name} is missing", fails, make)
+            continue
+        columns = {str(c["name"]): c for c in looking.get_columns(table.name, schema=schema)}
+        yield from _columns(table, columns, connection.dialect, later)
+        key = looking.get_pk_constraint(table.name, schema=schema)["constrained_columns"]
+        yield from _key(table, [str(name) for name in key])
+        found = {str(i["name"]): i for i in looking.get_indexes(table.name, schema=schema)}
+        unique = {str(u["name"]): u for u in looking.get_unique_constraints(table.name, schema=schema)}
+        yield from _indexes(table, found, set(unique), later, connection.dialect)
 
 
-def _later(dialect: Dialect, version: int) -> set[str]:
+def _later(tables: Tables, version: int) -> set[str]:
     """The columns ("table.column") and indexes that later migrations bring."""
     found = set()
     for migration in MIGRATIONS:
-        for change in migration.upgrade(dialect.tables) if migration.version > version else ():
+        for change in migration.upgrade(tables) if migration.version > version else ():
             if isinstance(change, AddColumn):
                 found.add(f"{change.table.name}.{change.column.name}")
             elif isinstance(change, AddIndex):

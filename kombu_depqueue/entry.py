@@ -12,7 +12,7 @@ from uuid import UUID
 from kombu_depqueue.dialects.steps import STATUS
 from kombu_depqueue.errors import InvalidJob
 from kombu_depqueue.job import Dependency, JobMessage, JobState, OnUnmet, Policy
-from kombu_depqueue.settings import Settings
+from kombu_depqueue.settings import FAR, Settings
 
 __all__ = [
     "JSON",
@@ -34,7 +34,6 @@ MAX_NAME = 255
 MAX_DEPTH = 200
 """Nesting that every JSON library reads; Python's own gives up at about 1,000."""
 MAX_DEPENDENCIES = 100_000
-FAR = 10_000 * 365 * 86400.0
 
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 """Made once: `json.dumps` makes one in each call that is not all defaults (3 us)."""

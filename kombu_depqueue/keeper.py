@@ -7,6 +7,7 @@ import logging
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
 
@@ -43,7 +44,8 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._closed = False
         self._seen = -1
-        self._lost: list[int] = []
+        self._lost: deque[int] = deque()
+        """Tokens of claims to be undone; any thread adds some, and any takes them away."""
         self.released: Callable[[], None] = lambda: None
         """Called when upkeep has made jobs ready that may lie in front of a cursor."""
         self.sweep: Callable[[], None] = lambda: None
@@ -118,12 +120,15 @@ class Keeper:
 
     def _unclaim(self) -> None:
         """Undo claims of which nobody has seen the jobs."""
-        if self._lost:
-            lost, self._lost = self._lost, []
+        lost: list[int] = []
+        with contextlib.suppress(IndexError):
+            while True:
+                lost.append(self._lost.popleft())
+        if lost:
             try:
                 self._store.unclaim(self.consumer, lost)
             except BaseException:
-                self._lost += lost
+                self._lost.extend(lost)
                 raise
 
     @contextlib.contextmanager
@@ -139,7 +144,7 @@ class Keeper:
         """Give back soon, before the next claim at the latest, what was claimed and not handed out."""
         for c in claimed:
             self.drop(c.seq, c.token)
-        self._lost += {c.token for c in claimed}
+        self._lost.extend({c.token for c in claimed})
         self.stir()
 
     def drop(self, seq: int, token: int) -> None:

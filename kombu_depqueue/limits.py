@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from kombu_depqueue.dialects import Tx
 from kombu_depqueue.entry import Entry
@@ -28,6 +30,8 @@ SHARE = 10
 """One of so many free places may be taken within a second without counting again: up to so many producers at once
 stay within the limit."""
 UNCOUNTED = 1.0
+
+Look = Callable[[Callable[[Tx], Any]], Any]
 
 
 class Limit(NamedTuple):
@@ -68,40 +72,73 @@ class Limits:
         self._database.write(work)
         self._refresh()
 
-    def check(self, entries: Sequence[Entry]) -> None:
-        """See that jobs may be enqueued, all of them. Raises QueueFull, InvalidJob."""
+    def check(self, entries: Sequence[Entry], connection: Any = None) -> None:
+        """See that jobs may be enqueued, all of them. Raises QueueFull, InvalidJob.
+
+        With the caller's `connection` by it: what was enqueued in its transaction is seen by nobody else.
+        """
         if time.monotonic() > self._until:
             self._refresh()
         if not self._known:
             return
-        coming: Counter[tuple[str, str]] = Counter()
+        coming: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
         for entry in entries:
             key = (entry.channel, entry.queue)
-            if key not in self._known or entry.job_id is None or entry.supersedes:
-                continue  # no job, or one that is there already
-            coming[key] += 1
-            most, size = self._known[key][1].max_body_bytes, len(entry.body) + len(entry.envelope or b"")
-            if most is not None and size > most:
-                raise InvalidJob("args", f"{size:,} bytes are more than queue {entry.queue!r} takes: {most:,}")
-        for key, count in coming.items():
+            if key in self._known and entry.job_id is not None:
+                coming[key].append(entry)
+        look = self._database.read if connection is None else partial(self._database.join, connection)
+        for key, some in coming.items():
             number, limit = self._known[key]
+            if limit.max_body_bytes is not None:
+                self._measure(some, limit.max_body_bytes, look)
             if limit.max_length is not None:
-                self._take(key, number, count, limit.max_length)
+                self._take(some, number, limit.max_length, look)
 
-    def _take(self, key: tuple[str, str], number: int, count: int, most: int) -> None:
+    def _measure(self, entries: Sequence[Entry], most: int, look: Look) -> None:
+        big = self._new([e for e in entries if _size(e) > most], look)
+        if big:
+            what = f"{_size(big[0]):,} bytes are more than queue {big[0].queue!r} takes: {most:,}"
+            raise InvalidJob("args", what)
+
+    def _take(self, entries: Sequence[Entry], number: int, most: int, look: Look) -> None:
+        count = len(entries)
         free, until = self._free.get(number, (0, 0.0))
         if count > free or time.monotonic() > until:
-            there = self._database.read(lambda tx: tx.all(self._sql.count_unended, p_queue=number, p_limit=most))
+            there = look(lambda tx: tx.all(self._sql.count_unended, p_queue=number, p_limit=most))
             room = most - int(there[0][0])
             if count > room:
-                raise QueueFull(key[1], channel=key[0], max_length=most)
-            free, until = room // SHARE + count, time.monotonic() + UNCOUNTED
+                count = len(self._new(entries, look))
+            if count > max(room, 0):
+                raise QueueFull(entries[0].queue, channel=entries[0].channel, max_length=most)
+            free, until = max(room, 0) // SHARE + count, time.monotonic() + UNCOUNTED
         self._free[number] = free - count, until
+
+    def _new(self, entries: Sequence[Entry], look: Look) -> list[Entry]:
+        """Those whose jobs are not there already, as those of Celery's retries are: any of its tasks may be one."""
+        again = [e.job_id for e in entries if e.supersedes]
+        there: set[UUID] = set()
+        if again:
+            among = (self._sql.live_ids, self._sql.taken_ids)
+            there = look(lambda tx: {i for one in among for (i,) in tx.all(one, ids=again)})
+        return [e for e in entries if e.job_id not in there]
 
     def _refresh(self) -> None:
         rows = self._database.read(lambda tx: tx.all(self._sql.queues_with_limits))
-        self._known = {
-            (channel, name): (number, Limit(**load_arguments(arguments)[LIMITS]))
-            for number, channel, name, arguments in rows
-        }
+        found = ((channel, name, number, _limit_of(arguments)) for number, channel, name, arguments in rows)
+        self._known = {(channel, name): (number, limit) for channel, name, number, limit in found if limit != Limit()}
         self._until = time.monotonic() + FRESH
+
+
+def _size(entry: Entry) -> int:
+    return len(entry.body) + len(entry.envelope or b"")
+
+
+def _limit_of(arguments: str) -> Limit:
+    """The limits among a queue's arguments. Whatever else stands there must not stop those who enqueue elsewhere."""
+    try:
+        given = load_arguments(arguments).get(LIMITS)
+    except (ValueError, TypeError):
+        given = None
+    if not isinstance(given, dict):
+        return Limit()
+    return Limit(**{name: n for name in Limit._fields if type(n := given.get(name)) is int})

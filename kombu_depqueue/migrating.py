@@ -15,6 +15,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import URL, Connection, delete, func, inspect, select
@@ -39,6 +40,8 @@ PATIENCE = 60.0
 """Seconds within which all locks must be had."""
 HOLDER = "schema_lock"
 """The row of `meta` that whoever migrates has locked."""
+CONNECTIONS = 3
+"""One that holds the lock, one that changes, one that looks."""
 NAMED = 3
 """Consumers that are named, of those that would be left behind."""
 
@@ -67,7 +70,9 @@ class Migrator:
     """The schema of one database: which version it has, what leads to another, and doing that."""
 
     def __init__(self, url: str | URL, *, migrations: tuple[Migration, ...] = MIGRATIONS, **options: Any) -> None:
-        self.database = Database(dialect_for(parse(url, options)))
+        settings = parse(url, options)
+        settings = replace(settings, pool_size=max(settings.pool_size, CONNECTIONS))
+        self.database = Database(dialect_for(settings))
         self.dialect = self.database.dialect
         self.tables = self.dialect.tables
         self.migrations = migrations

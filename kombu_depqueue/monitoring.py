@@ -31,6 +31,8 @@ STEP = 20_000
 PATIENCE = 0.3
 """Seconds after which no further step is begun; the next look goes on from there."""
 MOST_KEEPS = 32
+MOST_KEPT = timedelta(days=365 * 7000)
+"""No window of what is kept for longer can be said in Python's times: its ends are not counted."""
 _NUDGE, _LEAST = timedelta(microseconds=2), timedelta(milliseconds=1)
 
 KINDS = {
@@ -150,7 +152,8 @@ class Monitor:
         settings = self._database.settings
         mine = (timedelta(seconds=settings.retention), timedelta(seconds=settings.result_retention))
         sample = [until - ended for s in (self._sql.kept_by_id, self._sql.kept_longest) for until, ended in tx.all(s)]
-        return tuple(dict.fromkeys((*mine, *sample, *known)))[:MOST_KEEPS]
+        found = dict.fromkeys((*mine, *sample, *known))
+        return tuple(keep for keep in found if timedelta() <= keep < MOST_KEPT)[:MOST_KEEPS]
 
     def _windows(
         self, tx: Tx, keeps: Iterable[timedelta], at: datetime, last: datetime

@@ -168,8 +168,8 @@ class Operations(Core):
     def drop_tables(self) -> None:
         """Drop all tables with what is in them; nobody may use them any more, this JobQueue included."""
         self._check()
-        with self._database.calling:
-            self._database.dialect.tables.metadata.drop_all(self._database.dialect.engine)
+        with self._database.opened() as connection:
+            self._database.dialect.tables.metadata.drop_all(connection)
 
     @property
     def renewals(self) -> int:

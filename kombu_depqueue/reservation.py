@@ -108,7 +108,10 @@ class Reservation:
     @property
     def headers(self) -> dict[str, Any]:
         """The headers it was enqueued with."""
-        return dict(self._envelope().get("headers") or {})
+        headers = self._envelope().get("headers") or {}
+        if not isinstance(headers, dict):
+            raise InvalidJob("headers", "the stored headers are no JSON object")
+        return headers
 
     @property
     def args(self) -> Any:

@@ -47,12 +47,25 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import CHAR, TIMESTAMP, TypeDecorator, TypeEngine, Uuid
 
-__all__ = ["SCHEMA_VERSION", "ConsumerKind", "Flag", "JobIdType", "ListType", "Tables", "UtcTime", "tables"]
+__all__ = [
+    "EARLIEST",
+    "LATEST",
+    "SCHEMA_VERSION",
+    "ConsumerKind",
+    "Flag",
+    "JobIdType",
+    "ListType",
+    "Tables",
+    "UtcTime",
+    "tables",
+]
 
 SCHEMA_VERSION = 2
 """Of the tables below. The library works on the one before, and on the next, too."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST, LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+"""For times that Python cannot say (infinite ones, say), in any time zone: one such row would stop all claims."""
 
 # MySQL has several sizes.
 TEXT = Text().with_variant(Text(2**24 - 1), "mysql")
@@ -138,7 +151,10 @@ class UtcTime(TypeDecorator[datetime]):
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Convert from the driver."""
         if isinstance(value, int):
-            return _EPOCH + timedelta(microseconds=value)
+            try:
+                return _EPOCH + timedelta(microseconds=value)
+            except OverflowError:
+                return LATEST if value > 0 else EARLIEST
         if value is None or isinstance(value, datetime):
             return value and value.astimezone(UTC)
         return _EPOCH  # somebody else's row, in SQLite: one that cannot be read would stop all claims

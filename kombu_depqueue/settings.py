@@ -8,7 +8,6 @@ nearest known name, so that a typo cannot silently mean the default.
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -22,7 +21,10 @@ from kombu_depqueue.errors import InvalidJob
 from kombu_depqueue.job import OnUnmet, Policy
 from kombu_depqueue.signing import Keys, refuse_in_url
 
-__all__ = ["Settings", "is_secret", "option_names", "parse", "shown_url"]
+__all__ = ["FAR", "Settings", "is_secret", "option_names", "parse", "shown_url"]
+
+FAR = 10_000 * 365 * 86400.0
+"""Seconds: the longest duration."""
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,29}\Z")
 """Configured identifiers: 30 characters, since PostgreSQL cuts at 63 silently and two names could then collide."""
@@ -98,8 +100,8 @@ class Settings:
             "result_retention",
         ):
             value = getattr(self, name)
-            if not (0 < value < math.inf):
-                raise InvalidJob(name, f"{value!r} is no positive number of seconds")
+            if not (0 < value <= FAR):
+                raise InvalidJob(name, f"{value!r} is no positive number of seconds within 10,000 years")
         for name in ("schema", "table_prefix"):
             value = getattr(self, name)
             if value and not _IDENTIFIER.match(value):

@@ -15,7 +15,7 @@ import pytest
 from command import Cli
 from sqlalchemy import Engine, inspect, make_url, text
 
-from kombu_depqueue import JobMessage, JobQueue, doctor
+from kombu_depqueue import JobMessage, JobQueue, SchemaError, doctor
 from kombu_depqueue.dialects import Severity, mysql_inspection, postgresql_inspection, sqlite_inspection
 from kombu_depqueue.dialects.inspection import version_of
 from kombu_depqueue.dialects.mysql_inspection import MySQLInspection
@@ -145,6 +145,15 @@ def test_other_schema_versions_are_told_and_are_no_drift(patient: Patient, datab
     key = "`key`" if "mysql" in database_url else '"key"'
     patient.run(f"INSERT INTO {patient.table('meta')} ({key}, value) VALUES {values}")
     assert patient.codes() == {"half-migrated"}
+
+
+def test_one_connection_is_enough(patient: Patient, make_queue: MakeQueue) -> None:
+    alone = make_queue(pool_size=1, deadline=3.0)
+    alone.enqueue("mail")  # it is kept at hand for the next call
+    assert {one.code for one in alone.examine().findings} <= OF_THE_SERVER
+    alone.drop_tables()
+    with pytest.raises(SchemaError):
+        patient.queue.queues()
 
 
 # upkeep and clocks

@@ -460,6 +460,20 @@ def test_envelope_that_is_no_object_is_an_invalid_job(make_queue: MakeQueue, eng
             look()
 
 
+@pytest.mark.parametrize("headers", [b"[1]", b'"text"', b"5"])
+def test_headers_that_are_no_object_are_an_invalid_job(headers: bytes, make_queue: MakeQueue, engine: Engine) -> None:
+    queue = make_queue()
+    job_id = queue.enqueue("t", 1)
+    job = queue._database.dialect.tables.job
+    with engine.begin() as connection:
+        envelope = b'{"headers": %s}' % headers
+        connection.execute(update(job).where(job.c.job_id == job_id).values(envelope=envelope))
+    reservation = queue.dequeue(["t"], 0)
+    for look in (lambda: reservation.headers, lambda: reservation.message):
+        with pytest.raises(InvalidJob, match="headers"):
+            look()
+
+
 def test_garbage_in_a_result_is_an_invalid_job(make_queue: MakeQueue, engine: Engine) -> None:
     queue = make_queue()
     dep = queue.enqueue("t")
@@ -534,6 +548,24 @@ def test_what_was_claimed_comes_again_if_it_could_not_be_handed_out(
             reserve()
     again = make_queue().reserve_many(5, 10, queues=["t"]) if at != "status" else [reserve()]
     assert [(r.job_id, r.attempt) for r in again] == [(job_id, 1)]
+
+
+def test_claims_that_are_lost_while_others_are_undone_are_not_forgotten(
+    make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = make_queue()._keeper
+    lost, undone = keeper._lost, []
+
+    def unclaim(consumer: int, tokens: list[int]) -> None:
+        undone.append(list(tokens))
+        if len(undone) == 1:
+            lost.append(2)  # by a thread that had come this far when the others were taken away
+
+    monkeypatch.setattr(keeper._store, "unclaim", unclaim)
+    lost.append(1)
+    for _ in range(3):
+        keeper._unclaim()
+    assert undone == [[1], [2]]
 
 
 # -- SQLite: others that hold the lock -------------------------------------------------------

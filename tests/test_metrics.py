@@ -191,6 +191,15 @@ def test_records_kept_for_any_time_are_counted_once(make_queue: MakeQueue) -> No
     assert looks.look() == 60
 
 
+def test_records_kept_beyond_the_calendar_are_in_nobodys_way(make_queue: MakeQueue) -> None:
+    forever, ours = make_queue(retention=3.15e11), make_queue()
+    looks = [Looks(forever), Looks(ours)]
+    for one in (forever, ours):
+        one.enqueue("mail")
+        one.reserve(5, queues=["mail"]).ack()
+    wait_until(lambda: [one.look() for one in looks] == [1, 1])
+
+
 def test_each_end_is_counted_once_while_jobs_flow(make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     """In steps that are smaller than what ends in them, and while batches end at the same moment."""
     monkeypatch.setattr(monitoring, "STEP", 30)

@@ -126,6 +126,12 @@ def test_down_and_up_again_gives_the_tables_that_are_created_at_once(
     assert migrator.run(SCHEMA_VERSION) == []
 
 
+def test_an_application_with_one_connection_can_be_migrated(queue: JobQueue, database_url: str) -> None:
+    with Migrator(database_url, pool_size=1, deadline=3.0) as migrator:
+        for version in (SCHEMA_VERSION - 1, SCHEMA_VERSION):
+            assert len(migrator.run(version)) == 1
+
+
 @pytest.mark.parametrize("steps", [(1, 2), (1, 2, 1)])
 def test_jobs_in_every_state_live_through_it(migrator: Migrator, queue: JobQueue, steps: tuple[int, ...]) -> None:
     ended = queue.enqueue("ended", 1)

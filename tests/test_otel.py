@@ -16,8 +16,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from sqlalchemy import update
 
-from kombu_depqueue import JobMessage, JobQueue, Worker, enlist
+from kombu_depqueue import JobMessage, JobQueue, JobState, Worker, enlist
 from kombu_depqueue.errors import InvalidJob
 from kombu_depqueue.testing.fixtures import MakeQueue
 from kombu_depqueue.testing.helpers import assert_nothing_ready
@@ -167,6 +168,15 @@ def test_jobs_without_a_sender_are_run_all_the_same(seen: Seen, make_queue: Make
     Worker(queue, {"mail": lambda job: None}).run(until_idle=True)
     [ran] = seen.spans("process")
     assert list(ran.links) == []
+
+
+def test_headers_that_are_none_end_their_job_and_not_the_worker(seen: Seen, queue: JobQueue, engine: Any) -> None:
+    bad, good = queue.enqueue("mail", 1), queue.enqueue("mail", 2)
+    job = queue._database.dialect.tables.job
+    with engine.begin() as connection:
+        connection.execute(update(job).where(job.c.job_id == bad).values(envelope=b'{"headers": [1]}'))
+    Worker(queue, {"mail": lambda job: job.headers}).run(until_idle=True)
+    assert [queue.status(i).state for i in (bad, good)] == [JobState.FAILED, JobState.SUCCEEDED]
 
 
 # Celery

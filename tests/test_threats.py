@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 import pytest
 from amqp.exceptions import ChannelError
 from kombu import Connection, Consumer, Queue
-from sqlalchemy import Engine, Table, func, insert, make_url, select, text, update
+from sqlalchemy import Engine, Table, func, insert, literal_column, make_url, select, text, update
 
 from kombu_depqueue import JobQueue, JobState, create_tables
 from kombu_depqueue.errors import DepQueueError, Empty, InvalidJob, StorageError
@@ -457,6 +457,23 @@ def test_foreign_rows_of_another_type_stop_no_other(queue: JobQueue, engine: Eng
         done.append(reservation.job_id)
     if column in ("body", "envelope"):
         assert queue.status(bad).state is JobState.FAILED
+
+
+@pytest.mark.parametrize("column", ["run_at", "created_at"])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_times_that_are_none_of_pythons_stop_no_other(queue: JobQueue, engine: Engine, column: str, sign: str) -> None:
+    bad, good = queue.enqueue("t", 1), queue.enqueue("t", 2)
+    job = _tables(queue).job
+    moment = literal_column(f"'{sign}infinity'" if engine.dialect.name == "postgresql" else f"{sign}{2**62}")
+    with engine.begin() as connection:
+        connection.execute(update(job).where(job.c.job_id == bad).values({column: moment}))
+    done = []
+    while good not in done:
+        reservation = queue.reserve(30, queues=["t"])
+        done.append(reservation.message.job_id)
+        reservation.ack()
+    assert done == [bad, good]
+    assert queue.status(bad).state is JobState.SUCCEEDED
 
 
 def test_truncated_and_bit_flipped_payloads_stop_no_other(queue: JobQueue, place: Place, engine: Engine) -> None:

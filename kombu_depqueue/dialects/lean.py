@@ -12,7 +12,7 @@ import select
 import struct
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import count
 from types import BuiltinFunctionType
 from typing import Any, NamedTuple
@@ -22,6 +22,9 @@ from psycopg import Connection, abc, errors, generators
 from psycopg.adapt import Dumper, Transformer
 from psycopg.pq import ConnStatus, ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
+from psycopg.types.datetime import TimestamptzBinaryLoader
+
+from kombu_depqueue.schema import EARLIEST, LATEST
 
 __all__ = ["LeanConnection", "LeanCursor"]
 
@@ -49,6 +52,16 @@ class _ByteaArrayDumper(Dumper):
         return obj
 
 
+class _MomentLoader(TimestamptzBinaryLoader):
+    """PostgreSQL knows times that Python does not: infinite ones, and those of other ages."""
+
+    def load(self, data: abc.Buffer) -> datetime:
+        try:
+            return super().load(data).astimezone(UTC)
+        except (errors.DataError, OverflowError):
+            return EARLIEST if data[0] & 0x80 else LATEST  # by the sign of the big-endian number
+
+
 class _Known(NamedTuple):
     """A statement that was translated: its name on the server, or its text; and its parameters in order."""
 
@@ -72,6 +85,7 @@ class LeanConnection(Connection[Any]):
     def prepare(self, *, pooled: bool) -> None:
         """Once it is connected; `pooled`: behind a pooler, where a session belongs to a transaction only."""
         self.adapters.register_dumper(ByteaArray, _ByteaArrayDumper)
+        self.adapters.register_loader("timestamptz", _MomentLoader)
         self.reader = Transformer(self)
         self.prepares = not pooled
         self.prepare_threshold = None if pooled else 0

@@ -54,6 +54,7 @@ _FAILURES = {
     1040: Failure.RETRY,  # too many connections
     1203: Failure.RETRY,  # too many connections of this user
     1412: Failure.RETRY,  # table definition has changed
+    3572: Failure.RETRY,  # locked, and told not to wait (MySQL; MariaDB says 1205)
     1062: Failure.TAKEN,
     1146: Failure.NO_TABLE,
     1054: Failure.NO_TABLE,  # unknown column

@@ -17,6 +17,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from kombu_depqueue import InvalidJob, JobQueue, JobState, StorageError
+from kombu_depqueue.dialects import Failure
 from kombu_depqueue.dialects.mysql_tx import MySQLTx
 from kombu_depqueue.messages import MessageQueue
 from kombu_depqueue.testing.fixtures import MakeQueue, Place
@@ -137,6 +138,13 @@ def test_an_outcome_that_the_server_does_not_take_is_refused_before_it_is_told(p
             queue.ending(JobState.SUCCEEDED, result=b"1", meta=b"\0" * (size // 2))
         reservation = queue.reserve(0)
         assert queue.conclude(reservation.job_id, fits, token=reservation.token)
+
+
+@pytest.mark.parametrize("number", [1205, 3572])
+def test_whoever_finds_another_migrating_comes_again_on_both_servers(queue: JobQueue, number: int) -> None:
+    dialect = queue._database.dialect
+    error = dialect.driver_errors()[0](number, "NOWAIT is set")
+    assert dialect.failure(error) is Failure.RETRY
 
 
 def test_names_that_differ_in_case_accents_or_spaces_differ(queue: JobQueue) -> None:

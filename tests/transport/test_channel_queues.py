@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from amqp.exceptions import ChannelError
 from kombu import Exchange, Queue
 from transport_helpers import Inbox, MakeConnection, bind, contents, declare, depth, publish
 
-from kombu_depqueue import QueueFull
+from kombu_depqueue import InvalidJob, QueueFull
 from kombu_depqueue.testing.fixtures import MakeQueue, RunProcess
 from kombu_depqueue.testing.helpers import wait_until
 
@@ -520,3 +521,35 @@ def test_limits_outlast_declarations_and_hold_for_kombu(connect: MakeConnection,
     with pytest.raises(QueueFull):
         publish(channel, 2, "q")
     assert native.limits("q") == (2, None)
+
+
+def test_limits_hold_for_celerys_tasks_but_not_for_their_retries(
+    connect: MakeConnection, make_queue: MakeQueue
+) -> None:
+    native = make_queue()
+    native.limit("q", max_length=2, max_body_bytes=1000)
+    channel = connect().channel()
+    tasks = [{"task": "t", "id": str(uuid4())} for _ in range(4)]
+    for task in tasks[:2]:
+        publish(channel, 1, "q", headers=task)
+    with pytest.raises(QueueFull):
+        publish(channel, 1, "q", headers=tasks[2])
+    held = channel.basic_get("q")
+    publish(channel, 2, "q", headers=tasks[0])  # a retry is there already
+    publish(channel, "x" * 2000, "q", headers=tasks[1])
+    held.ack()
+    assert sorted(map(str, contents(channel, "q"))) == ["2", "x" * 2000]
+    with pytest.raises(InvalidJob, match="1,000"):
+        publish(channel, "x" * 2000, "q", headers=tasks[3])
+
+
+@pytest.mark.parametrize("given", [5, {"max_length": "many"}, {"x-depqueue-limits": {"max_length": 0}}])
+def test_a_declaration_cannot_stop_those_who_enqueue_elsewhere(
+    connect: MakeConnection, make_queue: MakeQueue, given: Any
+) -> None:
+    declare(connect().channel(), "q", queue_arguments={"x-depqueue-limits": given})
+    declare(connect().channel(), "r", queue_arguments={"x-other": {"x-depqueue-limits": given}})
+    native = make_queue()
+    for name in ("q", "r", "mail"):
+        native.enqueue(name)
+        assert native.limits(name) == (None, None)

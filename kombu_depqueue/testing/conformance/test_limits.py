@@ -116,3 +116,14 @@ def test_the_callers_transaction_is_left_alone(queue: JobQueue, engine: Any) -> 
             queue.enqueue("mail", connection=connection)
         queue.enqueue("other", connection=connection)
     assert len(drain(queue, ["other"])) == 1
+
+
+@pytest.mark.native
+def test_what_the_callers_transaction_has_enqueued_counts(queue: JobQueue, engine: Any) -> None:
+    queue.limit("mail", max_length=20)
+    with engine.begin() as connection:
+        for n in range(20):
+            queue.enqueue("mail", n, connection=connection)
+        with pytest.raises(QueueFull):
+            queue.enqueue("mail", 20, connection=connection)
+    assert len(drain(queue, ["mail"])) == 20

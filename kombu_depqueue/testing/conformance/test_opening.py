@@ -69,6 +69,7 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(make_queue: MakeQueu
         {"lease": 0},
         {"lease": -1},
         {"lease": float("inf")},
+        {"retention": 1e15},
         {"deadline": 0},
         {"max_attempts": -1},
         {"max_body_bytes": 0},
