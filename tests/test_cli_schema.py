@@ -38,6 +38,7 @@ def cli(database_url: str) -> Cli:
     return run
 
 
+@pytest.mark.bare
 def test_migrate_needs_tables_and_names_the_command_that_makes_them(cli: Cli) -> None:
     said = cli("migrate")
     assert (said.code, said.out, said.err.count("\n")) == (3, "", 1)

@@ -8,11 +8,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Column, Engine, Index, Integer, MetaData, Table, text
+from sqlalchemy.exc import NoSuchTableError
 
 import kombu_depqueue
 from kombu_depqueue import JobQueue
 from kombu_depqueue.testing.fixtures import Place
-from kombu_depqueue.testing.helpers import drain
+from kombu_depqueue.testing.helpers import drain, wait_until
 
 
 def proposals(engine: Engine, target: Any, schema: str | None = None, **options: Any) -> set[str]:
@@ -24,9 +25,16 @@ def proposals(engine: Engine, target: Any, schema: str | None = None, **options:
             "include_name": lambda n, kind, _: kind != "schema" or n in names,
         }
         context = MigrationContext.configure(connection, opts=options)
-        found = compare_metadata(context, target)
-    flat = [one for op in found for one in (op if isinstance(op, list) else [op])]
+        found = wait_until(lambda: _compared(context, target))
+    flat = [one for op in found if op for one in (op if isinstance(op, list) else [op])]
     return {f"{op[0]} {getattr(op[1], 'name', op[1])}" for op in flat}
+
+
+def _compared(context: MigrationContext, target: Any) -> list[Any] | None:
+    try:
+        return [*compare_metadata(context, target), ()]
+    except NoSuchTableError:  # of another test in the same database, that has just ended
+        return None
 
 
 @pytest.fixture

@@ -191,6 +191,7 @@ def test_celery_tasks_have_the_spans_of_celerys_instrumentation_only(
     queue.queues()
     app = Celery("traced", set_as_current=False, broker=f"depqueue+{database_url}", backend="cache+memory://")
     app.conf.update(broker_connection_retry_on_startup=False, worker_pool="solo")
+    app.conf.worker_hijack_root_logger = False  # this process's logging is the tests'
 
     @app.task(name="traced.add", shared=False)
     def add(x: int, y: int) -> int:
@@ -198,7 +199,7 @@ def test_celery_tasks_have_the_spans_of_celerys_instrumentation_only(
 
     CeleryInstrumentor().instrument(tracer_provider=seen.tracers)
     try:
-        with start_worker(app, perform_ping_check=False, pool="solo"):
+        with start_worker(app, perform_ping_check=False, pool="solo", loglevel="warning"):
             assert add.delay(1, 2).get(timeout=60) == 3
     finally:
         CeleryInstrumentor().uninstrument()

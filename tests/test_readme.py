@@ -29,8 +29,9 @@ from kombu_depqueue.transport import address
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DEVELOP = (ROOT / "docs/develop.md").read_text(encoding="utf-8")
 MOVE = "docs/move-from-redis-or-rabbitmq.md"
-CELERY = {"Celery", "What is otherwise"}
+CELERY = {"Celery", "More for Celery", "What is otherwise"}
 """The sections whose blocks are programs beside tasks.py."""
 SETTINGS = "Settings"
 
@@ -142,7 +143,7 @@ def _run(block: Block, file: str, place: Place, folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_examples_of_celery_run_as_shown(tasks: Place, tmp_path: Path) -> None:
-    [section] = [s for s in _sections("README.md") if s.title == "Celery"]
+    first, *others = [s for s in _sections("README.md") if s.title in CELERY]
     shown = re.search(r"^(celery -A tasks worker)$", README, re.MULTILINE)
     assert shown is not None
     command = [sys.executable, "-m", *shown[1].split(), "-P", "solo", "-l", "INFO"]
@@ -150,8 +151,8 @@ def test_the_examples_of_celery_run_as_shown(tasks: Place, tmp_path: Path) -> No
     with said.open("wb") as log:
         worker = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        for block in section.blocks[1:]:
-            _run(block, section.file, tasks, tmp_path)
+        for block in [*first.blocks[1:], *(b for s in others for b in s.blocks)]:
+            _run(block, first.file, tasks, tmp_path)
         wanted = ["2 + 3 = 5", "4 + 5 = 9", "70 + 1 = 71", "1 + 1 = 2", "2 + 2 = 4"]
         assert wait_until(lambda: all(line in said.read_text(errors="replace") for line in wanted), 60), (
             said.read_text()
@@ -210,6 +211,7 @@ def test_examples_are_found() -> None:
     titles = {
         "Alembic",
         "Celery",
+        "More for Celery",
         "Without Celery",
         "More of the API",
         "What is otherwise",
@@ -243,7 +245,7 @@ def test_the_table_of_options_is_complete_and_right() -> None:
 
 
 def test_the_layout_names_every_module_and_nothing_else() -> None:
-    table = README.partition("## Where what lives")[2].partition("\n## ")[0]
+    table = DEVELOP.partition("## Where what lives")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     named = {name.rstrip("/") for row in rows for name in re.findall(r"`([^`]+)`", row)}
     package = ROOT / "kombu_depqueue"
@@ -253,13 +255,13 @@ def test_the_layout_names_every_module_and_nothing_else() -> None:
 
 def test_the_commands_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE):
+    for target in re.findall(r"(?:^|`)make ([a-z-]+)", README + DEVELOP, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
 @pytest.mark.slow
 def test_the_shipped_suite_is_found_from_any_directory(tmp_path: Path) -> None:
-    shown = re.search(r"pytest (-p \S+ --pyargs \S+) --databases postgresql$", README, re.MULTILINE)
+    shown = re.search(r"pytest (-p \S+ --pyargs \S+) --databases postgresql$", DEVELOP, re.MULTILINE)
     assert shown is not None
     command = [sys.executable, "-m", "pytest", *shown[1].split(), "--databases", "sqlite", "--collect-only", "-q"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110)

@@ -28,6 +28,7 @@ _local = threading.local()
 _EXECUTE = {kind: kind.execute for kind in (psycopg.Cursor, LeanCursor, pymysql.cursors.Cursor)}
 PATIENCE = 20.0
 DRAWN = 10
+"""So many schedules where they are drawn by lot."""
 
 
 def _execute(cursor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -251,7 +252,7 @@ def test_enqueue_with_a_dependency_and_its_cancellation(sessions: list[JobQueue]
 
     count = explore(engine, case)
     print(f"{count} interleavings")
-    assert count >= 20
+    assert count >= (DRAWN if engine.dialect.name == "mysql" else 20)
 
 
 def work(queue: JobQueue) -> bool:
@@ -303,7 +304,7 @@ def test_finish_and_cancel_of_a_job_with_a_dependent(sessions: list[JobQueue], e
 
     count = explore(engine, case)
     print(f"{count} interleavings")
-    assert count >= 20
+    assert count >= (DRAWN if engine.dialect.name == "mysql" else 20)
 
 
 def test_without_the_lock_dependents_are_stranded(

@@ -79,7 +79,7 @@ def test_flower_sees_workers_and_tasks_and_controls_them(bench: Bench, flower: F
     held = bench.send("note", "held", 300)
     bench.facts.wait("start", label="held")
     flower.page(f"/api/task/revoke/{held.id}?terminate=true", post=True)
-    wait_until(lambda: flower.find("/api/tasks")[held.id]["state"] == "REVOKED", 30)
+    wait_until(lambda: (flower.find("/api/tasks") or {}).get(held.id, {}).get("state") == "REVOKED", 30)
 
     worker.terminate()
     worker.wait()

@@ -20,6 +20,7 @@ def blocks(section: str) -> list[tuple[str, str]]:
     return re.findall(r"^```(\w*)\n(.*?)^```", found[1], re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.xdist_group("orders")  # on a server they have the table `orders` in common
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_the_example_runs_as_shown(database_url: str, tmp_path: Path, pool: str) -> None:
     found = blocks("An order, in one transaction")

@@ -45,7 +45,7 @@ def test_times_are_aware_utc_and_rise(queue: JobQueue) -> None:
 
 def test_the_states_of_a_life(queue: JobQueue) -> None:
     first = queue.enqueue("first")
-    job_id = queue.enqueue("default", depends_on=[first], delay=0.6)
+    job_id = queue.enqueue("default", depends_on=[first], delay=3.0)
     seen = [queue.status(job_id).state]
     end_job(queue, first, "succeeded")
     seen.append(queue.status(job_id).state)
