@@ -142,9 +142,7 @@ class Outcomes:
 
     def run_on(self, keys: Sequence[Key]) -> None:
         """Jobs were acked, and their outcome is owed."""
-        names = ("queues", "ranks", "seqs", "tokens")
-        values = {name: sorted({key[i] for key in keys}) for i, name in enumerate(names)}
-        self.database.write(lambda tx: tx.run(self.sql.mark_running, **values))
+        self.database.write(lambda tx: tx.run(self.sql.mark_running, **Key.all_held(keys)))
 
     # asking
 

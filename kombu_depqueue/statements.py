@@ -392,7 +392,7 @@ class Statements:
     def _all_held(self) -> ColumnElement[bool]:
         j = self.t.job.c
         keys = (among(j.queue_id, "queues"), among(j.rank, "ranks"), among(j.seq, "seqs"))
-        return and_(*keys, among(j.lease_token, "tokens"))
+        return and_(*keys, among(j.lease_token - j.seq, "differences"))  # see Key.all_held
 
     @statement
     def give_back_all(self) -> Executable:

@@ -377,9 +377,7 @@ class Store(Leases):
         Returns the order numbers of those that were not (attempts used up, or not held any more).
         """
         statement = self.sql.give_back_all if seen else self.sql.put_back_all
-        names = ("queues", "ranks", "seqs", "tokens")
-        values = {name: sorted({key[i] for key in keys}) for i, name in enumerate(names)}
-        done = {seq for (seq,) in self.database.write(lambda tx: tx.all(statement, **values))}
+        done = {seq for (seq,) in self.database.write(lambda tx: tx.all(statement, **Key.all_held(keys)))}
         return {key.seq for key in keys} - done
 
     # cancel

@@ -262,9 +262,7 @@ class MySQL(Dialect):
 
     def ack_many(self, tx: Tx, keys: Sequence[Key], ending: Ending, own: Mapping[int, Ending]) -> set[int]:
         """Differs: the same for all of them at once."""
-        names = ("queues", "ranks", "seqs", "tokens")
-        held = {name: sorted({key[i] for key in keys}) for i, name in enumerate(names)}
-        found = tx.all(self.sql.lock_plain, **held)
+        found = tx.all(self.sql.lock_plain, **Key.all_held(keys))
         alike = [key for key in found if key[2] not in own]
         if alike:
             tx.run(self.sql.record_plain, **_columns(alike), **_told(ending))

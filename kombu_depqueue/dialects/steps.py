@@ -44,6 +44,17 @@ class Key(NamedTuple):
         """The parameters of a statement that finds it only while the lease is held."""
         return {"p_queue": self.queue_id, "p_rank": self.rank, "p_seq": self.seq, "p_token": self.token}
 
+    @staticmethod
+    def all_held(keys: Sequence[Key]) -> dict[str, list[int]]:
+        """The same for several: what they have between them, and of each the difference of token and order number.
+
+        No other job's token and order number have one of these (tokens are random): a stale token does not pass for
+        current because another job of the batch is held by that which is.
+        """
+        names = ("queues", "ranks", "seqs")
+        found = {name: sorted({key[i] for key in keys}) for i, name in enumerate(names)}
+        return {**found, "differences": sorted({key.token - key.seq for key in keys})}
+
 
 class Claimed(NamedTuple):
     """A job as the claim returns it (with None for the body if that is too large to be fetched: the store ends it)."""

@@ -61,6 +61,18 @@ def test_a_stale_token_is_refused_in_the_same_job_queue_too(make_queue: MakeQueu
     current.ack()
 
 
+def test_a_stale_token_is_refused_beside_a_current_one(queue: JobQueue) -> None:
+    """Those of one claim have one token: that of the neighbour must not vouch for the job."""
+    first, second = queue.enqueue("default"), queue.enqueue("default")
+    stale = queue.dequeue_by_id(first)
+    stale.requeue()
+    stale.settled = False  # as if nobody here knew that the lease is lost
+    current = {r.job_id: r for r in queue.reserve_many(2, 10)}
+    assert queue.ack_many([stale, current[second]]) == [stale]
+    assert queue.status(first).state is JobState.LEASED
+    current[first].ack()
+
+
 @pytest.mark.parametrize("operation", ["extend", "refresh_heartbeat", "job_id_of"])
 @pytest.mark.parametrize("end", ["ack", "requeue", "fail", "cancel"])
 def test_the_token_of_a_settled_job_is_worth_nothing(queue: JobQueue, end: str, operation: str) -> None:
