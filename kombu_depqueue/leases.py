@@ -141,10 +141,13 @@ class Leases(Releases):
         """Forget records of ended jobs that are out of time; one process at a time, others have nothing to do."""
 
         def work(tx: Tx) -> int:
-            first = tx.all(self.sql.first_prunable)
+            first = [i for (i,) in tx.all(self.sql.first_prunable)]
             ids = [i for (i,) in tx.all(self.sql.prunable, p_limit=limit)] if first else []
-            if ids[:1] != [i for (i,) in first]:  # who has locked it prunes, and locks are skipped
-                ids = []
+            if ids[:1] != first:  # who has locked it prunes, and locks are skipped
+                held_off, self.held_off = self.held_off, first
+                if held_off != first:
+                    return 0
+                # It is still there: whoever has locked it does something else, for a long time perhaps.
             if ids:
                 for statement in (self.sql.drop_done, self.sql.drop_ended_body, self.sql.drop_edges):
                     tx.run(statement, ids=ids)

@@ -52,6 +52,8 @@ class Releases:
         """How long the last claim took in the database, waiting for its lock not counted."""
         self.peeks = database.dialect.has_change_counter or database.dialect.look_interval is not None
         """Reading is so much cheaper than claiming that one looks first."""
+        self.held_off: list[UUID] = []
+        """The record that another had locked when this process last came to prune."""
         self._queues: dict[tuple[str, str], int] = {}
         self._fleeting: set[tuple[str, str]] = set()
         """Queues that Kombu may delete for good: their numbers are looked up each time."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine, delete, make_url, text, update
+from sqlalchemy import Engine, delete, make_url, select, text, update
 
 from kombu_depqueue import (
     Canceled,
@@ -112,6 +112,23 @@ def test_restart_of_the_server_costs_no_long_wait_however_many_connections_were_
     started = time.monotonic()
     queue.enqueue("t")
     assert time.monotonic() - started < 2.0
+
+
+@pytest.mark.only("postgresql")
+def test_a_record_that_is_locked_for_long_keeps_no_others(make_queue: MakeQueue, engine: Engine) -> None:
+    """By a transaction that enqueues a job on it, say, and stays open."""
+    queue = make_queue(retention=0.01)
+    queue.enqueue_many([JobMessage.new("default", n) for n in range(20)])
+    queue.ack_many(queue.reserve_many(20, 0))
+    wait_until(lambda: queue.prunable() == 20)
+    done = queue._database.dialect.tables.done
+    with engine.begin() as other:
+        first = select(done.c.job_id).order_by(done.c.keep_until, done.c.job_id).limit(1)
+        locked = other.execute(first.with_for_update()).scalar_one()
+        assert queue._store.prune() == 0
+        assert queue._store.prune() == 19
+        assert queue.status(locked).state is JobState.SUCCEEDED
+    assert queue._store.prune() == 1
 
 
 # -- servers that are not there, or do not answer -----------------------------------

@@ -41,9 +41,11 @@ class _Flow:
 
     def _send(self) -> None:
         task = self._app.tasks[f"t.{self.name}"]
+        # Few take longer: the workers have to be busy when they are killed.
+        seconds = 0.02 if self.count <= 2000 else 0.003
         for n in range(self.count):
             try:
-                self.ids[task.apply_async((n, 0.003), ignore_result=True).id] = n
+                self.ids[task.apply_async((n, seconds), ignore_result=True).id] = n
             except Exception as error:
                 self.errors.append(error)
 
