@@ -21,8 +21,8 @@ def blocks(section: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.xdist_group("orders")  # on a server they have the table `orders` in common
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_the_example_runs_as_shown(database_url: str, tmp_path: Path, pool: str) -> None:
+@pytest.mark.parametrize("kind", ["prefork", "threads"])
+def test_the_example_runs_as_shown(database_url: str, tmp_path: Path, kind: str) -> None:
     found = blocks("An order, in one transaction")
     programs = {text.splitlines()[0].removeprefix("# "): text for language, text in found if language == "python"}
     [expected] = [text for language, text in found if language == "text"]
@@ -38,7 +38,7 @@ def test_the_example_runs_as_shown(database_url: str, tmp_path: Path, pool: str)
             text = text.replace("create_tables(DATABASE)", f"create_tables({ours!r})")
         (tmp_path / name).write_text(text)
     log = (tmp_path / "worker.log").open("wb")
-    command = [sys.executable, "-m", "celery", "-A", "orders", "worker", "-P", pool, "-c", "2"]
+    command = [sys.executable, "-m", "celery", "-A", "orders", "worker", "-P", kind, "-c", "2"]
     worker = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
     try:
         done = subprocess.run(
