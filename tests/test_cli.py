@@ -135,6 +135,25 @@ def test_queues_are_watched_until_ctrl_c(ready: Cli, queue: JobQueue) -> None:
     assert (watching.returncode, err) == (130, "depqueue: interrupted\n")
 
 
+def test_a_watch_tells_how_many_end(ready: Cli, queue: JobQueue) -> None:
+    for n in range(20):
+        queue.enqueue("mail", n)
+    queue.enqueue("other")
+    with ready.start("queues", "--watch", "0.5", "--json") as watching:
+        assert watching.stdout is not None
+        looks = iter(lambda: json.loads(watching.stdout.readline())["queues"], None)
+        assert {one["ended_per_second"] for one in next(looks)} == {None}
+        queue.ack_many(queue.reserve_many(20, 0, queues=["mail"]))
+        until = time.monotonic() + 30
+        for mail, other in looks:
+            assert other["ended_per_second"] == 0
+            if mail["ended_per_second"]:
+                break
+            assert time.monotonic() < until
+        watching.send_signal(signal.SIGINT)
+        watching.communicate(timeout=20)
+
+
 def test_jobs_are_listed_in_pages(ready: Cli, queue: JobQueue) -> None:
     made = sorted((str(queue.enqueue("mail", n)) for n in range(7)), reverse=True)
     queue.enqueue("other")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from kombu_depqueue.graphs import connected, draw, edges
 from kombu_depqueue.job import JobInfo, JobState, JobStatus, QueueInfo, Why
 
 if TYPE_CHECKING:
+    from kombu_depqueue.monitoring import Figures
     from kombu_depqueue.queue import JobQueue
 
 __all__ = ["COMMANDS"]
@@ -39,27 +41,51 @@ def queues(place: Place, watch: float | None, as_json: bool) -> None:
     """Show all queues and what they hold.
 
     OLDEST is how long the oldest ready job has waited. Counts end at 10,000. Dead jobs are counted among the latest
-    10,000 that did not succeed.
+    10,000 that did not succeed. With --watch, ENDED/S is how many jobs a second have ended since the last look, five
+    seconds ago: by then their commits are seen.
     """
     with place.open() as queue:
-        _show_queues(queue.queues(), as_json, indent=None if watch else 2)
-        while watch:
-            time.sleep(watch)
+        if not watch:
+            _show_queues(queue.queues(), as_json)
+            return
+        seen: Figures = queue.figures()
+        rates: _Rates | None = None
+        while True:
             found = queue.queues()
-            if not as_json:
+            if rates is not None and not as_json:
                 click.clear()  # does nothing where there is no terminal
-            _show_queues(found, as_json, indent=None)
+            _show_queues(found, as_json, rates, watched=True)
+            time.sleep(watch)
+            last, seen = seen, queue.figures(seen.mark)
+            rates = _rates(seen, (seen.mark.at - last.mark.at).total_seconds())
 
 
-def _show_queues(found: Sequence[QueueInfo], as_json: bool, indent: int | None) -> None:
+_Rates = Mapping[tuple[str, str], float]
+
+
+def _rates(seen: Figures, seconds: float) -> _Rates:
+    """How many jobs of each queue (channel, name) ended in a second."""
+    rates: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for ended in seen.ended if seconds > 0 else ():
+        rates[ended.channel, ended.queue] += ended.count / seconds
+    return rates
+
+
+def _show_queues(
+    found: Sequence[QueueInfo], as_json: bool, rates: _Rates | None = None, *, watched: bool = False
+) -> None:
+    """Print them; the first look knows no `rates`."""
+    ended = [None if rates is None else rates.get((q.channel, q.name), 0.0) for q in found]
     if as_json:
-        document({"queues": found}, indent=indent)
+        told = [{**asdict(q), "ended_per_second": rate} for q, rate in zip(found, ended, strict=True)]
+        document({"queues": told if watched else found}, indent=None if watched else 2)
         return
-    numbers = ("READY", "SCHEDULED", "BLOCKED", "LEASED", "DEAD", "OLDEST")
+    numbers = ("READY", "SCHEDULED", "BLOCKED", "LEASED", "DEAD", "OLDEST", *(["ENDED/S"] if watched else []))
     rows = []
-    for q in found:
+    for q, rate in zip(found, ended, strict=True):
         counts = map(count, (q.ready, q.scheduled, q.blocked, q.leased, q.dead))
-        rows.append((q.name, q.channel, *counts, age(q.oldest_ready_age), "paused" if q.paused else ""))
+        pace = ["" if rate is None else f"{rate:,.1f}"] if watched else []
+        rows.append((q.name, q.channel, *counts, age(q.oldest_ready_age), *pace, "paused" if q.paused else ""))
     table(("QUEUE", "CHANNEL", *numbers, ""), rows, numbers=numbers)
 
 
