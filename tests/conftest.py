@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from pathlib import Path
 
@@ -17,10 +18,31 @@ __all__ = ["as_role"]
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("depqueue", "kombu-depqueue")
     group.addoption("--update-golden", action="store_true", help="write the SQL files in tests/sql anew")
+    group.addoption("--full", action="store_true", help="run all of what is else drawn by lot, or cut short")
+    group.addoption("--seed", type=int, help="draw by this seed (default: another one each time; it is printed)")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist hands the options to its processes
 def pytest_configure(config: pytest.Config) -> None:
+    if config.option.seed is None:
+        config.option.seed = random.randrange(1_000_000)
     config.addinivalue_line("markers", "only(names): about facts of these databases, and run on them alone")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"drawn by lot: --seed {config.option.seed}{' --full' * config.option.full}"
+
+
+@pytest.fixture(scope="session")
+def full(pytestconfig: pytest.Config) -> bool:
+    """Whether all is wanted, however long it takes."""
+    return bool(pytestconfig.option.full)
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """What is drawn by lot is drawn by this."""
+    return int(pytestconfig.option.seed)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
