@@ -246,18 +246,33 @@ class PostgreSQL(Dialect):
             self._insert_alike(tx, list(alike))
 
     def _insert_alike(self, tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
-        from kombu_depqueue.dialects.lean import bytea_array
-
         for start in range(0, len(rows), self.rows_in_one):
             some = rows[start : start + self.rows_in_one]
-            values = {name: some[0][f"p_{name}"] for name in postgresql_sql.COMMON}
-            values["queues"] = _array([row["p_queue_id"] for row in some])
-            values["ranks"] = _array([row["p_rank"] for row in some])
-            values["ids"] = f"{{{','.join([i.hex if (i := row['p_job_id']) else 'NULL' for row in some])}}}"
-            for name in ("envelope", "body"):
-                column = [row[f"p_{name}"] for row in some]
-                values[name] = bytea_array(column) if tx.own else column
-            tx.cursor.execute(self.own["add_jobs" if tx.durable else "add_jobs_soon"], values)
+            names = ("queue_id", "rank", "job_id", "envelope", "body")
+            queues, *columns = ([row[f"p_{name}"] for row in some] for name in names)
+            self.insert_columns(tx, some[0], *columns, queues=queues)
+
+    def insert_columns(
+        self,
+        tx: Tx,
+        row: Mapping[str, Any],
+        ranks: Sequence[int],
+        ids: Sequence[UUID | None],
+        envelopes: Sequence[bytes | None],
+        bodies: Sequence[bytes],
+        *,
+        queues: Sequence[int] = (),
+    ) -> None:
+        """Differs: arrays, of which one statement makes rows."""
+        from kombu_depqueue.dialects.lean import bytea_array
+
+        values = {name: row[f"p_{name}"] for name in postgresql_sql.COMMON}
+        values["queues"] = _array(queues or [row["p_queue_id"]] * len(ids))
+        values["ranks"] = _array(ranks)
+        values["ids"] = f"{{{','.join([f'{i.int:032x}' if i else 'NULL' for i in ids])}}}"
+        for name, column in (("envelope", envelopes), ("body", bodies)):
+            values[name] = bytea_array(column) if tx.own else column
+        tx.cursor.execute(self.own["add_jobs" if tx.durable else "add_jobs_soon"], values)
 
     def lock_ids(self, tx: Tx, ids: Sequence[UUID]) -> None:
         """Differs: advisory locks, in one order, so that two batches never wait for each other."""
