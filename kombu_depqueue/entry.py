@@ -92,6 +92,11 @@ class Entry:
         return fresh and self.delay is None and self.run_at is None and not self.edges
 
     @property
+    def is_single(self) -> bool:
+        """It is inserted by one statement, whatever there is (if its delay is not to be signed)."""
+        return self.id_is_new and not self.supersedes and self.run_at is None and not self.edges
+
+    @property
     def common(self) -> tuple[object, ...]:
         """What plain entries must share to be inserted by one statement."""
         return (self.max_attempts, self.expires_in, self.hold, self.flags, self.supersedes)

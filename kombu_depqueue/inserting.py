@@ -21,6 +21,7 @@ from kombu_depqueue.errors import Duplicate, InvalidJob, NotExist
 from kombu_depqueue.job import JobState
 from kombu_depqueue.schema import Flag
 from kombu_depqueue.signing import Facts, Keys
+from kombu_depqueue.sql import Prepared
 from kombu_depqueue.statements import StoredJob
 
 __all__ = ["facts_of", "insert_alike", "insert_entries"]
@@ -61,7 +62,7 @@ def insert_entries(
         return {row["p_queue_id"] for row in plan.ready}
     if any(e.run_at is not None for e in entries):
         plan.clock = tx.all(dialect.sql.clock)[0][0]
-    ends = _lock_dependencies(tx, dialect, entries) if any(e.edges for e in entries) else {}
+    ends = _lock_dependencies(tx, dialect, entries, plan) if any(e.edges for e in entries) else {}
     for entry in entries:
         plan.add(entry, ends)
     plan.write(tx)
@@ -170,7 +171,7 @@ def tell_once(tx: Tx, dialect: Dialect, job_id: UUID, status: int) -> None:
     tx.run(dialect.sql.meet_edges, p_dep_id=job_id, p_mask=1 << status)
 
 
-def _lock_dependencies(tx: Tx, dialect: Dialect, entries: Sequence[Entry]) -> dict[UUID, int]:
+def _lock_dependencies(tx: Tx, dialect: Dialect, entries: Sequence[Entry], plan: _Plan) -> dict[UUID, int]:
     """Lock all dependencies that are not among the entries, and tell how each stands. Raises NotExist."""
     own = {e.job_id for e in entries}
     wanted = sorted({dep for e in entries for dep, _ in e.edges} - own)
@@ -184,10 +185,10 @@ def _lock_dependencies(tx: Tx, dialect: Dialect, entries: Sequence[Entry]) -> di
         if not missing:
             return ends
         for lock, flag in ((sql.lock_jobs, sql.flag_jobs), (sql.lock_waiting, sql.flag_waiting)):
-            rows = tx.all(lock, ids=missing)
+            rows = tx.all(lock, ids=missing) if missing else []
             unflagged = [i for i, flags in rows if not flags & Flag.HAS_DEPENDENTS]
             if unflagged:
-                tx.run(flag, ids=unflagged)
+                plan.flagged.append((flag, unflagged))
             ends.update((i, LIVE) for i, _ in rows)
             missing = [i for i in missing if i not in ends]
         if missing:
@@ -220,6 +221,8 @@ class _Plan:
         self.waiting: list[dict[str, Any]] = []
         self.blocked: list[dict[str, Any]] = []
         self.edges: list[dict[str, Any]] = []
+        self.flagged: list[tuple[Prepared, list[UUID]]] = []
+        """The statement that says of locked dependencies that they have dependents, and which."""
         self.renewed: list[UUID | None] = []
         """Whose older edges go."""
         self.hopeless: list[tuple[StoredJob, str]] = []
@@ -322,12 +325,15 @@ class _Plan:
         """Insert what was planned."""
         sql = self.dialect.sql
         self.dialect.insert_jobs(tx, self.ready)
-        # The flags may have changed since the row was copied: a later job depends on it.
-        tx.many(sql.add_waiting, [{**w, "p_flags": w["_row"]["p_flags"]} for w in self.waiting])
-        if self.renewed:
-            tx.run(sql.drop_edges, ids=self.renewed)
-        tx.many(sql.add_edge, self.edges)
-        tx.many(sql.add_blocked, self.blocked)
+        with tx.together():
+            for flag, ids in self.flagged:
+                tx.run(flag, ids=ids)
+            # The flags may have changed since the row was copied: a later job depends on it.
+            tx.many(sql.add_waiting, [{**w, "p_flags": w["_row"]["p_flags"]} for w in self.waiting])
+            if self.renewed:
+                tx.run(sql.drop_edges, ids=self.renewed)
+            tx.many(sql.add_edge, self.edges)
+            tx.many(sql.add_blocked, self.blocked)
         if self.hopeless:
             created = tx.all(sql.clock)[0][0]
             for job, why in self.hopeless:

@@ -115,6 +115,11 @@ class Store(Leases):
                 self.queue_ids(names)  # committed at once: a new queue's row must not wait for the caller
             return self.database.join(connection, join)
         queues = {**known, **dict(zip(names, self.queue_ids(names), strict=True))} if names else known
+        if len(entries) == 1 and entries[0].is_single and (entries[0].delay is None or self._signs_nothing):
+            insert = partial(
+                insert_entries, dialect=self.dialect, entries=entries, queues=queues, plain=entries[0].is_plain
+            )
+            return self.database.write(insert, single=True, durable=entries[0].durable)
         if all(e.is_plain for e in kinds) and not any(e.edges for e in entries):
             try:
                 return self._insert_plain(entries, kinds, queues)
@@ -122,6 +127,10 @@ class Store(Leases):
                 if not any(e.supersedes for e in kinds):
                     raise
         return self.database.write(lambda tx: insert_entries(tx, self.dialect, entries, queues))
+
+    @property
+    def _signs_nothing(self) -> bool:
+        return self.database.settings.signing_keys is None
 
     def _insert_plain(
         self, entries: Sequence[Entry], kinds: Sequence[Entry], queues: Mapping[tuple[str, str], int]
@@ -133,8 +142,7 @@ class Store(Leases):
 
         first = kinds[0]
         fits = len(entries) <= self.dialect.rows_in_one and not first.supersedes
-        alike = len(kinds) == 1 and first.id_is_new and self.dialect.settings.signing_keys is None
-        if fits and alike and len(entries) > 1:
+        if fits and len(kinds) == 1 and first.id_is_new and self._signs_nothing and len(entries) > 1:
             insert = partial(insert_alike, dialect=self.dialect, entries=entries, queues=queues)
             return self.database.write(insert, begin=False, durable=first.durable)
         if len(entries) == 1 or (fits and len({e.common for e in kinds}) == 1):  # one statement
@@ -362,9 +370,12 @@ class Store(Leases):
         False: its attempts are used up, it is dead; None: not held any more.
         """
 
+        def in_place(tx: Tx) -> bool:
+            if tx.again and not tx.all(self.sql.id_of_held, **key.held):
+                return True  # by the try before
+            return bool(tx.all(self.sql.give_back, **key.held))
+
         def work(tx: Tx) -> bool | None:
-            if delay <= 0 and tx.all(self.sql.give_back, **key.held):
-                return True
             rows = tx.all(self.sql.take_held, **key.held)
             if not rows:
                 return None
@@ -377,6 +388,8 @@ class Store(Leases):
             tx.many(self.sql.restore_waiting, [{**restored(later), "p_delay": delay, "p_due": None}])
             return True
 
+        if delay <= 0 and self.database.write(in_place, begin=False):
+            return True
         buried: list[Released] = []
         given = self.database.write(work, done=lambda tx, _: not tx.all(self.sql.id_of_held, **key.held))
         for released in buried[-1:]:
