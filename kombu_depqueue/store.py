@@ -297,7 +297,10 @@ class Store(Leases):
         """Ack several without results, in one statement where nobody depends on them."""
         keys, ending = [key for key, _ in acks.held], self.success(None)
         if self.dialect.steps_are_statements:
-            acks.ended = self.database.write(lambda tx: self.dialect.ack_many(tx, keys, ending, acks.own), begin=False)
+            with contextlib.suppress(Duplicate):  # one has the record of an earlier end: to be replaced with the rest
+                acks.ended = self.database.write(
+                    lambda tx: self.dialect.ack_many(tx, keys, ending, acks.own), begin=False
+                )
             self._ack_rest(acks)
         else:
             released = self.database.write(lambda tx: self._ack_each(tx, keys, ending, acks))
