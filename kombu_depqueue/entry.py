@@ -291,10 +291,10 @@ def _encode_flat(value: object) -> bytes | None:
     if not _SCALARS.issuperset(map(type, value.values()) if type(value) is dict else (type(value),)):
         return None
     try:
-        data: bytes = orjson.dumps(value)
+        data = orjson.dumps(value)
     except orjson.JSONEncodeError:  # keys that are not text, integers of more than 64 bits, lone surrogates
         return None
-    return data
+    return bytes(memoryview(data))  # a copy: what it returns may hold 4 KB, however little is in it
 
 
 def _depth(value: object) -> int:
