@@ -87,7 +87,10 @@ class Watchdog:
 
     def watch(self, connection: Any, until: float) -> None:
         """Watch the call that this thread makes, until `unwatch`; None: its connection is being made."""
-        self._calls[threading.get_ident()] = (until, connection)
+        ident = threading.get_ident()
+        self._calls[ident] = (until, connection)
+        if self.cut:
+            self.cut.discard(ident)  # of an earlier call, which was over at that very moment
         if self._thread is None:
             self._start()
 
@@ -100,6 +103,20 @@ class Watchdog:
     def unwatch(self) -> None:
         """The call is over."""
         self._calls.pop(threading.get_ident(), None)
+
+    def left(self) -> float | None:
+        """Seconds that this thread's call may still take; None: it makes none."""
+        call = self._calls.get(threading.get_ident())
+        return None if call is None else max(0.0, call[0] - time.monotonic())
+
+    @contextlib.contextmanager
+    def watching(self, connection: Any, until: float) -> Iterator[None]:
+        """Watch what is done inside."""
+        self.watch(connection, until)
+        try:
+            yield
+        finally:
+            self.unwatch()
 
     def _start(self) -> None:
         with self._lock:
@@ -178,6 +195,13 @@ class Connections:
         self._idle.append(fairy)
         if self._wanted:
             self.flush()
+
+    def distrust(self) -> None:
+        """End all that are at hand: the server may have frozen, and each of them would cost a deadline to find out."""
+        while self._idle:
+            with contextlib.suppress(IndexError):
+                self._idle.pop().invalidate()
+        self._engine.dispose()
 
     def flush(self) -> None:
         """Give all back to the pool."""

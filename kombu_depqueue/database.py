@@ -33,6 +33,9 @@ class Database:
         self._closed = False
         self._watchdog = Watchdog(dialect.abort)
         self._connections = Connections(dialect.engine, self._watchdog)
+        dialect.time_left = self._time_left
+        self.cut: Callable[[], None] = lambda: None
+        """Called when a call was cut off: other connections may be of no use either."""
         self.errors = dialect.driver_errors()
         self._ready = False
         self._ready_lock = threading.Lock()
@@ -73,6 +76,14 @@ class Database:
 
     # transactions
 
+    def watched(self, connection: Any) -> contextlib.AbstractContextManager[None]:
+        """What is done inside with a connection of `connect` has the deadline that calls have."""
+        return self._watchdog.watching(connection, time.monotonic() + self.settings.deadline)
+
+    def _time_left(self) -> float:
+        left = self._watchdog.left()
+        return self.settings.deadline if left is None else left
+
     def write(
         self,
         work: Callable[[Tx], T],
@@ -99,6 +110,15 @@ class Database:
         self.ensure_schema()
         alone = not begin and self.dialect.steps_are_statements
         return self._retrying(lambda c, again: self._pipeline(c, work, again, alone=alone))
+
+    def make_sure(self) -> None:
+        """Have all that was seen be as safe as what is committed now."""
+        if self.dialect.has_standbys:
+            try:
+                self._retrying(lambda c, again: self._write(c, self.dialect.make_sure, again, alone=True, durable=True))
+            except StorageError as error:
+                error.maybe_committed = True
+                raise
 
     def read(self, work: Callable[[Tx], T]) -> T:
         """Run `work`, which only reads (each statement on its own)."""
@@ -140,13 +160,18 @@ class Database:
         tx = self._tx(connection, again, durable)
         if alone:
             try:
-                return work(tx)
+                result = work(tx)
+                if again and durable:
+                    self.dialect.make_sure(tx)
+                return result
             except Exception as error:
                 _maybe_committed(error)
                 raise
         self.dialect.begin(tx.cursor, durable=durable)
         try:
             result = work(tx)
+            if again and durable:  # an earlier try that took place may not be as safe as this commit will be
+                self.dialect.make_sure(tx)
         except BaseException:
             with contextlib.suppress(*self.errors):
                 self.dialect.rollback(connection)
@@ -165,6 +190,8 @@ class Database:
                 if not alone:  # else the pipeline itself is the transaction
                     self.dialect.begin(connection.cursor(), durable=True)
                 fetch = work(tx)
+                if again:
+                    self.dialect.make_sure(self.dialect.transaction(connection))  # `fetch` may need the other's rows
                 if not alone:
                     self.dialect.commit(connection.cursor())
             return fetch()
@@ -189,6 +216,8 @@ class Database:
                     failure = Failure.RETRY
                 maybe = bool(getattr(error, "depqueue_maybe_committed", False)) and failure is Failure.LOST
                 again = again or maybe
+                if again and failure is Failure.TAKEN:
+                    failure = Failure.RETRY  # by the earlier try, whose commit is seen only now
                 if failure is Failure.NO_TABLE and not migrated and self._was_migrated():
                     migrated = True
                     continue
@@ -221,6 +250,10 @@ class Database:
             )
             if sound:
                 fairy.close()
+            elif threading.get_ident() in self._watchdog.cut:
+                fairy.invalidate()
+                self._connections.distrust()
+                self.cut()
             else:  # broken, or perhaps in the middle of a transaction: never used again
                 fairy.invalidate()
             raise

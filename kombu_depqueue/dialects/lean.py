@@ -26,11 +26,37 @@ from psycopg.types.datetime import TimestamptzBinaryLoader
 
 from kombu_depqueue.schema import EARLIEST, LATEST
 
-__all__ = ["LeanConnection", "LeanCursor"]
+__all__ = ["LeanConnection", "LeanCursor", "connect_options", "tuned"]
+
+_KNOBS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+    "client_min_messages": "warning",  # else a role's setting could hide that a commit is not replicated
+}
+PASS_OVER = 5
+"""Seconds within which one of several hosts must answer, else the next one is tried."""
 
 _SIZE = struct.Struct("!i")
 _NULL = _SIZE.pack(-1)
 _PARAMETER = re.compile(r"%(?:\((\w+)\)s|%)")
+
+
+def connect_options(given: Mapping[str, Any], left: float) -> dict[str, Any]:
+    """What to connect with, when a call has so many seconds left; a frozen host must leave some for the others."""
+    hosts = str(given.get("host", "")).count(",") + 1
+    limit = left if hosts == 1 else min(left / hosts, PASS_OVER)
+    own = {"connect_timeout": max(2, int(limit)), "application_name": "depqueue"}
+    return {**own, **given, "autocommit": True, "client_encoding": "utf8"}
+
+
+def tuned(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, with the settings of our sessions."""
+    knobs = " ".join(f"-c {k}={v}" for k, v in _KNOBS.items())
+    return {**options, "options": f"{options.get('options', '')} {knobs}".strip()}
 
 
 class ByteaArray(bytes):
@@ -81,6 +107,7 @@ class LeanConnection(Connection[Any]):
         self.blocks = isinstance(select.select, BuiltinFunctionType)
         """Whether a thread may block; gevent and eventlet replace `select`."""
         self.reader: abc.Transformer
+        self._unreplicated = False
 
     def prepare(self, *, pooled: bool) -> None:
         """Once it is connected; `pooled`: behind a pooler, where a session belongs to a transaction only."""
@@ -89,6 +116,17 @@ class LeanConnection(Connection[Any]):
         self.reader = Transformer(self)
         self.prepares = not pooled
         self.prepare_threshold = None if pooled else 0
+        self.add_notice_handler(self._notice)
+
+    def _notice(self, notice: errors.Diagnostic) -> None:
+        # Told by where it comes from: its words are in the server's language, and its SQLSTATE (01000) is anybody's.
+        if notice.source_function == "SyncRepWaitForLSN":
+            self._unreplicated = True
+
+    def check_replicated(self) -> None:
+        """Raise if the wait for the standby was broken off at a commit, which the server reports as a success."""
+        if self._unreplicated:
+            raise errors.TransactionResolutionUnknown("committed, but perhaps on no synchronous standby")
 
     def lean(self) -> LeanCursor:
         """A cursor for statements that come again and again."""
@@ -145,6 +183,7 @@ class LeanCursor:
             result = connection.wait(_exchange(connection.pgconn, send, args))[-1]
         if result.status not in _GOOD:
             raise _error(result, connection)
+        connection.check_replicated()
         return result
 
     def fetchall(self) -> list[Any]:
