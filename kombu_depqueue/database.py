@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import threading
 import time
@@ -37,6 +38,8 @@ class Database:
         self.cut: Callable[[], None] = lambda: None
         """Called when a call was cut off: other connections may be of no use either."""
         self.errors = dialect.driver_errors()
+        self._end = math.inf
+        """No call takes longer than until this moment."""
         self._ready = False
         self._ready_lock = threading.Lock()
         self.works_as = SCHEMA_VERSION
@@ -54,6 +57,17 @@ class Database:
                 self._connections.flush()
             self.dialect.engine.dispose(close=not forked)
 
+    def hurry(self) -> None:
+        """Before closing: all calls that are still to come have one deadline together."""
+        self._end = self._until()
+
+    def patience(self) -> float:
+        """Seconds to wait for a thread that is making a call."""
+        return max(0.2, self._until() - time.monotonic())
+
+    def _until(self) -> float:
+        return min(time.monotonic() + self.settings.deadline, self._end)
+
     def is_closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
@@ -61,14 +75,15 @@ class Database:
     def connect(self) -> PoolProxiedConnection:
         """A connection for other use than calls."""
         with self.calling:
-            return self._connections.take(time.monotonic() + self.settings.deadline)
+            return self._connections.take(self._until())
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Connection]:
         """A connection of SQLAlchemy's, to look at the schema by. Raises StorageError."""
         try:
             with self.calling, self._connections.connect() as connection:
-                yield connection
+                with self.watched(connection.connection.dbapi_connection):
+                    yield connection
                 return
         except self.errors as error:
             problem = self.translated(error)
@@ -78,7 +93,7 @@ class Database:
 
     def watched(self, connection: Any) -> contextlib.AbstractContextManager[None]:
         """What is done inside with a connection of `connect` has the deadline that calls have."""
-        return self._watchdog.watching(connection, time.monotonic() + self.settings.deadline)
+        return self._watchdog.watching(connection, self._until())
 
     def _time_left(self) -> float:
         left = self._watchdog.left()
@@ -204,7 +219,7 @@ class Database:
     # retrying
 
     def _retrying(self, call: Callable[[Any, bool], T], *, creates: bool = False) -> T:
-        until = time.monotonic() + self.settings.deadline
+        until = self._until()
         again, tries, migrated = False, 0, False
         while True:
             tries += 1
@@ -237,6 +252,8 @@ class Database:
     def _call(self, call: Callable[[Any, bool], T], until: float, again: bool) -> T:
         if self.is_closed():
             raise QueueClosed("the JobQueue is closed")
+        if self._end != math.inf and time.monotonic() > self._end:
+            raise StorageError(f"the database gave no answer within deadline = {self.settings.deadline:g} s")
         fairy = self._connections.take(until)
         try:
             self._watchdog.watch(fairy.dbapi_connection, until)
@@ -341,7 +358,7 @@ class Database:
     def schema_facts(self) -> Facts | None:
         """What the database says of its schema; None: the tables are not there. Raises SchemaError, StorageError."""
         sql = self.dialect.sql.schema_facts
-        until = time.monotonic() + self.settings.deadline
+        until = self._until()
         while True:
             try:
                 return facts_of(self._once(lambda c, again: self._tx(c).all(sql), until, False))

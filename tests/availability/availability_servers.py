@@ -118,6 +118,7 @@ class Server:
     def freeze(self) -> None:
         """Stop all its processes; connections stay, and are never answered."""
         assert self.process is not None
+        signal_all([self.process.pid], signal.SIGSTOP)  # first: it must have no more children
         self._frozen = family(self.process.pid)
         signal_all(self._frozen, signal.SIGSTOP)
 

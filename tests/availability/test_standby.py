@@ -14,7 +14,7 @@ from availability_flow import Flow, Report
 from availability_servers import Cluster, Server, cluster, url_of
 from kombu import Connection
 
-from kombu_depqueue import Duplicate, JobMessage, JobQueue, JobState, LeaseLost, StorageError
+from kombu_depqueue import Duplicate, Empty, JobMessage, JobQueue, JobState, LeaseLost, StorageError
 from kombu_depqueue.testing.helpers import in_threads, wait_until
 
 pytestmark = pytest.mark.xdist_group("standby")
@@ -216,6 +216,59 @@ def _failover(servers: Cluster) -> Report:
         time.sleep(2.5)
         with JobQueue(standby.url) as queue:
             return flow.stop(queue)
+
+
+def test_frozen_primary_is_left_for_the_standby_that_took_over(wheel: None) -> None:
+    """Its connections stay open and silent: those at hand, and the one that listens for new jobs."""
+    with cluster() as servers:
+        primary, standby = servers.primary, servers.standby("s1")
+        servers.synchronous("ANY 1 (s1)")
+        url = url_of([primary, standby])
+        options: dict[str, Any] = {"deadline": 4.0, "lease": 60, "poll_interval": 30}
+        with JobQueue(url, create=True, **options) as queue, JobQueue(url, **options) as producer:
+            queue.enqueue_many([JobMessage.new("held") for _ in range(2)])
+            held = [queue.dequeue(["held"], 0) for _ in range(2)]
+            in_threads([queue.queues] * 6)  # several connections at hand
+            with suppress(Empty):
+                queue.dequeue(["woken"], 0.1)  # from now on it listens
+            wait_until(lambda: queue._waiter.session)
+            before = queue._waiter.session
+            primary.freeze()
+            standby.promote()
+            began = time.monotonic()
+            message = JobMessage(uuid4(), job_type="new")
+            _insist(lambda: producer.enqueue(message))
+            gap = time.monotonic() - began
+            _insist(held[0].ack)
+            acked = time.monotonic() - began
+            wait_until(lambda: queue._waiter.session not in (None, before), 30)
+            heard = time.monotonic() - began
+            print(f"primary frozen: write gap {gap:.1f} s, ack after {acked:.1f} s, listening after {heard:.1f} s")
+            assert gap < 2 * 4.0 + SLACK
+            assert queue.dequeue(["new"], 30).job_id == message.job_id
+            woken: list[Any] = []
+            thread = threading.Thread(target=lambda: woken.append(queue.dequeue(["woken"], 60)))
+            thread.start()
+            wait_until(lambda: queue._keeper.says_waiting and queue._waiter.is_used)
+            producer.enqueue("woken")
+            thread.join(10)  # by a hint: it looks by itself each 30 s
+            assert woken
+            held[1].ack()  # nobody was taken for dead
+
+
+def _insist(call: Callable[[], object]) -> None:
+    """Until it is sure."""
+
+    def sure() -> bool:
+        try:
+            call()
+        except StorageError:
+            return False
+        except Duplicate:
+            return True
+        return True
+
+    wait_until(sure, 60)
 
 
 def test_no_acknowledged_job_is_lost_when_the_standby_takes_over(wheel: None, full: bool) -> None:
