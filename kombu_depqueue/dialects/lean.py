@@ -45,11 +45,20 @@ _NULL = _SIZE.pack(-1)
 _PARAMETER = re.compile(r"%(?:\((\w+)\)s|%)")
 
 
-def connect_options(given: Mapping[str, Any], left: float) -> dict[str, Any]:
-    """What to connect with, when a call has so many seconds left; a frozen host must leave some for the others."""
-    hosts = str(given.get("host", "")).count(",") + 1
-    limit = left if hosts == 1 else min(left / hosts, PASS_OVER)
-    own = {"connect_timeout": max(2, int(limit)), "application_name": "depqueue"}
+def connect_options(given: Mapping[str, Any], left: float, last: tuple[str, int] | None) -> dict[str, Any]:
+    """What to connect with, when a call has so many seconds left; of several hosts the `last` that was good is first.
+
+    A host that is frozen, or gone without a word, must leave some time for the others.
+    """
+    own: dict[str, Any] = {"application_name": "depqueue"}
+    hosts, ports = (str(given.get(name, "")).split(",") for name in ("host", "port"))
+    if len(hosts) > 1:
+        pairs = list(zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=False))
+        if len(pairs) == len(hosts) and "hostaddr" not in given:
+            pairs.sort(key=lambda pair: (pair[0], int(pair[1] or 5432)) != last)
+            given = {**given, "host": ",".join(h for h, _ in pairs), "port": ",".join(p for _, p in pairs)}
+        left = min(left / len(hosts), PASS_OVER)
+    own["connect_timeout"] = max(2, int(left))
     return {**own, **given, "autocommit": True, "client_encoding": "utf8"}
 
 

@@ -77,6 +77,8 @@ class PostgreSQL(Dialect):
     def __init__(self, settings: Any, engine: object = None) -> None:
         self.pooled = not settings.prepared_statements
         """Behind a pooler in transaction mode: nothing may depend on the session."""
+        self._host: tuple[str, int] | None = None
+        """Of several, the one that was good last."""
         super().__init__(settings, engine)
         self.own = postgresql_sql.texts(self.tables, self.sql, f"{self._channel}{RESULTS}")
 
@@ -104,7 +106,7 @@ class PostgreSQL(Dialect):
 
         from kombu_depqueue.dialects import lean
 
-        options = lean.connect_options(options, self.time_left())
+        options = lean.connect_options(options, self.time_left(), self._host)
         if not self.pooled:
             try:
                 return lean.LeanConnection.connect(*args, **lean.tuned(options))
@@ -115,6 +117,7 @@ class PostgreSQL(Dialect):
         return lean.LeanConnection.connect(*args, **options)
 
     def _prepare(self, connection: Any, record: object) -> None:
+        self._host = connection.info.host, connection.info.port
         # Not in `_connect`: here the watchdog knows the connection, should the server freeze.
         if not self.pooled:
             mode = connection.execute("SELECT current_setting('plan_cache_mode')").fetchone()

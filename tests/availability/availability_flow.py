@@ -93,13 +93,14 @@ class Flow:
 
     def stop(self, queue: JobQueue) -> Report:
         """End the publishers, then, when nothing is left, the workers; and judge."""
+        told = time.monotonic()
         self._end(self._publishers)
         wait_until(lambda: not any(q.ready + q.leased for q in queue.queues() if q.name in (QUEUE, TASKS)), 60)
         for one in self._celery:
             os.kill(one.pid, signal.SIGTERM)
             self.facts += one.heard_until_end(30)
         self._end(self._workers)
-        return judge(self.facts, self.faults)
+        return judge(self.facts, self.faults, told)
 
     def _end(self, processes: list[ChildProcess]) -> None:
         for one in processes:
@@ -109,17 +110,16 @@ class Flow:
             one.wait()
 
 
-def judge(facts: list[dict[str, Any]], faults: list[float]) -> Report:
-    """Whether all that was said can be true."""
+def judge(facts: list[dict[str, Any]], faults: list[float], end: float) -> Report:
+    """Whether all that was said can be true; the publishers were told to stop at `end`."""
     report = Report()
     published = sorted((f for f in facts if f["did"] == "published"), key=lambda f: f["at"])
     report.published = len(published)
     report.errors = sum(f["errors"] for f in published)
     report.had_committed = sum(f["had"] for f in published)
-    moments = [f["at"] for f in published]
-    for fault in faults:
-        gaps = [(after - before) for before, after in zip(moments, moments[1:], strict=False) if before < fault + 60]
-        report.gaps.append(max(gap for gap, after in zip(gaps, moments[1:], strict=False) if after > fault))
+    moments = [*(f["at"] for f in published if f["at"] < end), end]
+    pairs = list(zip(moments, moments[1:], strict=False))
+    report.gaps = [max(after - before for before, after in pairs if after > fault) for fault in faults]
     story: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for fact in sorted((f for f in facts if f["did"] in ("reserved", "acked", "ran", "refused")), key=lambda f: f["at"]):
         story[fact["id"]].append(fact)

@@ -102,6 +102,10 @@ class Node:
                 return found
         return {}
 
+    @property
+    def is_frozen(self) -> bool:
+        return bool(self._frozen)
+
     def pids(self) -> list[int]:
         """Patroni's process, PostgreSQL's, and all that come from them (PostgreSQL's is no child of Patroni's)."""
         assert self.process is not None
@@ -141,7 +145,7 @@ class Patroni:
 
     def leader(self) -> Node | None:
         """The node that takes writes."""
-        return next((n for n in self.nodes if n.state().get("role") in ("primary", "master")), None)
+        return next((n for n in self.nodes if not n.is_frozen and n.state().get("role") in ("primary", "master")), None)
 
     def wait_until_whole(self, timeout: float = 120.0) -> Node:
         """Wait for a leader and two standbys, of which one is synchronous; return the leader."""

@@ -45,17 +45,18 @@ def test_no_acknowledged_job_is_lost_when_the_leader_changes(what: str, three: P
     fault, gap = FAULTS[what]
     former = three.wait_until_whole()
     # Those with a short deadline see errors, and repeat; the others, and Celery's, try again by themselves.
-    publishers = [{"deadline": 5.0}, {"deadline": 5.0}, {"deadline": 60.0}]
+    publishers = [{"deadline": 5.0}, {"deadline": 5.0}, {"deadline": 30.0}]
     with Flow(three.url, f"depqueue+{three.url}&deadline=60&lease=90") as flow:
         flow.start(publishers, [{"deadline": 5.0, "lease": 90.0}] * 2)
         time.sleep(3.0)
         flow.fault(lambda: fault(three))
         wait_until(lambda: three.leader() not in (None, former), 60)
+        promoted = time.monotonic() - flow.faults[0]
         with JobQueue(three.url, deadline=60) as queue:
             wait_until(lambda: _writes(queue), 60)
             time.sleep(3.0)
             report = flow.stop(queue)
-    print(f"Patroni, {what} of the leader (ttl {TTL} s): {report}")
+    print(f"Patroni, {what} of the leader (ttl {TTL} s): the next one after {promoted:.1f} s; {report}")
     _mend(former, what)
     assert report.lost == []
     assert report.broken == []
