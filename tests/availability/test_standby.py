@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 from availability_flow import Flow, Report
-from availability_servers import Cluster, Server, cluster, url_of
+from availability_servers import Cluster, Server, cluster, signal_all, url_of
 from kombu import Connection
 
 from kombu_depqueue import Duplicate, Empty, JobMessage, JobQueue, JobState, LeaseLost, StorageError
@@ -200,6 +201,18 @@ def test_duplicate_is_told_only_when_the_job_is_on_the_standby(servers: Cluster,
 # -- failover ------------------------------------------------------------------------------------------
 
 
+def _die_before_answering(primary: Server, standby: Server) -> None:
+    """Kill the primary when what is under way has been committed, on the standby too, but was answered to nobody."""
+    standby.freeze()
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'depqueue'"
+    wait_until(lambda: primary.ask(waiting) >= 3)
+    ours = "SELECT array_agg(pid) FROM pg_stat_activity WHERE application_name = 'depqueue'"
+    signal_all(primary.ask(ours), signal.SIGSTOP)
+    standby.thaw()
+    wait_until(lambda: primary.ask("SELECT flush_lsn >= pg_current_wal_flush_lsn() FROM pg_stat_replication"))
+    primary.kill()
+
+
 def _failover(servers: Cluster) -> Report:
     """Kill the primary while jobs flow, and promote its standby."""
     primary, standby = servers.primary, servers.standby("s1")
@@ -210,7 +223,7 @@ def _failover(servers: Cluster) -> Report:
         publishers = [{"deadline": 1.0}, {"deadline": 1.0}, {"deadline": 20.0}]
         flow.start(publishers, [{"deadline": 5.0, "poll_interval": 0.2}] * 2)
         time.sleep(2.0)
-        flow.fault(primary.kill)
+        flow.fault(lambda: _die_before_answering(primary, standby))
         time.sleep(1.5)  # as long as it takes at least to see that it is dead
         standby.promote()
         time.sleep(2.5)
@@ -279,4 +292,5 @@ def test_no_acknowledged_job_is_lost_when_the_standby_takes_over(wheel: None, fu
         assert report.lost == []
         assert report.broken == []
         assert report.published > 100
+        assert report.had_committed > 0
         assert max(report.gaps) < 10
