@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
@@ -17,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.pool import PoolProxiedConnection
 
-__all__ = ["FORKS", "Connections", "Watchdog"]
+__all__ = ["FORKS", "Connections", "Deadline", "Watchdog"]
 
 logger = logging.getLogger("kombu_depqueue")
 
@@ -72,6 +73,31 @@ class _Forks:
 
 FORKS = _Forks()
 """The process forks as a whole, so there is one."""
+
+
+class Deadline:
+    """How long a call may take; once the end has begun, how long all together may."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end = math.inf
+
+    def hurry(self) -> None:
+        """Before closing: all calls that are still to come have one deadline together."""
+        self._end = self.until()
+
+    def until(self) -> float:
+        """The moment (`time.monotonic`) when a call that begins now is given up."""
+        return min(time.monotonic() + self._seconds, self._end)
+
+    def patience(self) -> float:
+        """Seconds to wait for a thread that is making a call."""
+        return max(0.2, self.until() - time.monotonic())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no time left for any call."""
+        return self._end != math.inf and time.monotonic() > self._end
 
 
 class Watchdog:

@@ -96,7 +96,7 @@ class Core:
         self._closed = True
         if self._in_child():
             return
-        self._database.hurry()
+        self._database.deadline.hurry()
         self._waiter.close()
         try:
             self._keeper.close()

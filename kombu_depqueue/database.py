@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import random
 import threading
 import time
@@ -14,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from kombu_depqueue.connections import FORKS, Connections, Watchdog
+from kombu_depqueue.connections import FORKS, Connections, Deadline, Watchdog
 from kombu_depqueue.dialects import Dialect, Failure, Tx
 from kombu_depqueue.errors import DepQueueError, Duplicate, InvalidJob, QueueClosed, SchemaError, StorageError
 from kombu_depqueue.schema import SCHEMA_VERSION
@@ -38,8 +37,7 @@ class Database:
         self.cut: Callable[[], None] = lambda: None
         """Called when a call was cut off: other connections may be of no use either."""
         self.errors = dialect.driver_errors()
-        self._end = math.inf
-        """No call takes longer than until this moment."""
+        self.deadline = Deadline(self.settings.deadline)
         self._ready = False
         self._ready_lock = threading.Lock()
         self.works_as = SCHEMA_VERSION
@@ -57,17 +55,6 @@ class Database:
                 self._connections.flush()
             self.dialect.engine.dispose(close=not forked)
 
-    def hurry(self) -> None:
-        """Before closing: all calls that are still to come have one deadline together."""
-        self._end = self._until()
-
-    def patience(self) -> float:
-        """Seconds to wait for a thread that is making a call."""
-        return max(0.2, self._until() - time.monotonic())
-
-    def _until(self) -> float:
-        return min(time.monotonic() + self.settings.deadline, self._end)
-
     def is_closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
@@ -75,7 +62,7 @@ class Database:
     def connect(self) -> PoolProxiedConnection:
         """A connection for other use than calls."""
         with self.calling:
-            return self._connections.take(self._until())
+            return self._connections.take(self.deadline.until())
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Connection]:
@@ -93,7 +80,7 @@ class Database:
 
     def watched(self, connection: Any) -> contextlib.AbstractContextManager[None]:
         """What is done inside with a connection of `connect` has the deadline that calls have."""
-        return self._watchdog.watching(connection, self._until())
+        return self._watchdog.watching(connection, self.deadline.until())
 
     def _time_left(self) -> float:
         left = self._watchdog.left()
@@ -219,7 +206,7 @@ class Database:
     # retrying
 
     def _retrying(self, call: Callable[[Any, bool], T], *, creates: bool = False) -> T:
-        until = self._until()
+        until = self.deadline.until()
         again, tries, migrated = False, 0, False
         while True:
             tries += 1
@@ -252,7 +239,7 @@ class Database:
     def _call(self, call: Callable[[Any, bool], T], until: float, again: bool) -> T:
         if self.is_closed():
             raise QueueClosed("the JobQueue is closed")
-        if self._end != math.inf and time.monotonic() > self._end:
+        if self.deadline.is_over:
             raise StorageError(f"the database gave no answer within deadline = {self.settings.deadline:g} s")
         fairy = self._connections.take(until)
         try:
@@ -358,7 +345,7 @@ class Database:
     def schema_facts(self) -> Facts | None:
         """What the database says of its schema; None: the tables are not there. Raises SchemaError, StorageError."""
         sql = self.dialect.sql.schema_facts
-        until = self._until()
+        until = self.deadline.until()
         while True:
             try:
                 return facts_of(self._once(lambda c, again: self._tx(c).all(sql), until, False))

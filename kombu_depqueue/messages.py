@@ -52,11 +52,11 @@ class MessageQueue(JobQueue):
 
     def hurry(self) -> None:
         """It is about to be closed: all that is still to be done has one deadline together."""
-        self._database.hurry()
+        self._database.deadline.hurry()
 
     def patience(self) -> float:
         """Seconds to wait for a thread that is making a call."""
-        return self._database.patience()
+        return self._database.deadline.patience()
 
     @property
     def in_child(self) -> bool:

@@ -310,10 +310,10 @@ class _Listener:
         with contextlib.suppress(OSError):
             os.write(self._write, b"x")
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(min(1.0, self._database.patience()))
+            self._thread.join(min(1.0, self._database.deadline.patience()))
             if self._thread.is_alive() and self._connection is not None:  # it waits for a frozen server
                 self._database.dialect.abort(self._connection)
-            self._thread.join(min(4.0, self._database.patience()))
+            self._thread.join(min(4.0, self._database.deadline.patience()))
         os.close(self._read)
         os.close(self._write)
 

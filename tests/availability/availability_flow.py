@@ -121,9 +121,13 @@ def judge(facts: list[dict[str, Any]], faults: list[float], end: float) -> Repor
     pairs = list(zip(moments, moments[1:], strict=False))
     report.gaps = [max(after - before for before, after in pairs if after > fault) for fault in faults]
     story: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for fact in sorted((f for f in facts if f["did"] in ("reserved", "acked", "ran", "refused")), key=lambda f: f["at"]):
+    for fact in sorted(
+        (f for f in facts if f["did"] in ("reserved", "acked", "ran", "refused")), key=lambda f: f["at"]
+    ):
         story[fact["id"]].append(fact)
     report.lost = [f["id"] for f in published if f["id"] not in story]
+    sure = [f["id"] for f in published if f["had"] and not f["uncertain"]]
+    report.broken += [f"{job_id}: had committed, though it was said to have not" for job_id in sure]
     for job_id, events in story.items():
         _judge_one(job_id, events, faults, report)
     return report

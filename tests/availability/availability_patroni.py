@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,13 @@ from kombu_depqueue.testing.servers import _free_port, _postgresql_binaries
 TTL = 20
 """Seconds after which a leader that says nothing is replaced: the smallest that Patroni takes."""
 PASSWORD = "patroni"
-SETTINGS = {"ttl": TTL, "loop_wait": 5, "retry_timeout": 5, "maximum_lag_on_failover": 1 << 20, "synchronous_mode": True}
+SETTINGS = {
+    "ttl": TTL,
+    "loop_wait": 5,
+    "retry_timeout": 5,
+    "maximum_lag_on_failover": 1 << 20,
+    "synchronous_mode": True,
+}
 
 
 def as_whom() -> list[str]:
@@ -96,11 +101,11 @@ class Node:
 
     def state(self) -> dict[str, Any]:
         """What its Patroni says of it; nothing if it says nothing."""
-        with contextlib.suppress(OSError, ValueError):
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.rest}/patroni", timeout=2) as answer:  # noqa: S310
-                found: dict[str, Any] = json.loads(answer.read())
-                return found
-        return {}
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.rest}/patroni", timeout=2) as answer:
+                return dict(json.loads(answer.read()))
+        except (OSError, ValueError):
+            return {}
 
     @property
     def is_frozen(self) -> bool:
@@ -170,7 +175,7 @@ class Patroni:
         leader = self.leader()
         assert leader is not None
         body = json.dumps({"leader": leader.name}).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{leader.rest}/switchover", body, method="POST")  # noqa: S310
+        request = urllib.request.Request(f"http://127.0.0.1:{leader.rest}/switchover", body, method="POST")
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             assert answer.status == 200, answer.read()
 
@@ -192,7 +197,3 @@ def patroni() -> Iterator[Patroni]:
             yield made
         finally:
             made.close()
-
-
-def now() -> float:
-    return time.monotonic()

@@ -7,7 +7,6 @@ import os
 import secrets
 import signal
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -224,7 +223,3 @@ def url_of(servers: Sequence[Server], **options: str) -> str:
     query = [f"host=127.0.0.1:{server.port}" for server in servers]
     query += [f"{name}={value}" for name, value in {"target_session_attrs": "read-write", **options}.items()]
     return f"postgresql://postgres:{password}@/postgres?{'&'.join(query)}"
-
-
-def now() -> float:
-    return time.monotonic()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -87,7 +88,7 @@ class Native:
         released = q.dequeue(["waits"], 0)  # it has dependencies
         token, beating = one().token, one().token
         found: dict[str, Callable[[], object]] = {
-            "ack_many": lambda some=[one(), one()]: q.ack_many(some),
+            "ack_many": partial(q.ack_many, [one(), one()]),
             "all_root_jobs": q.all_root_jobs,
             "cancel": lambda: q.cancel(self.kept),
             "close": self.closing[0].close,
@@ -100,10 +101,10 @@ class Native:
             "enqueue": lambda: q.enqueue("new"),
             "enqueue_many": lambda: q.enqueue_many([JobMessage.new("new", max_attempts=n) for n in (1, 2)]),
             "examine": q.examine,
-            "extend_lease": lambda job=one(): q.extend_lease(job, 60),
-            "fail_job": lambda job=one(): q.fail_job(job.job_id),
+            "extend_lease": partial(lambda job: q.extend_lease(job, 60), one()),
+            "fail_job": partial(lambda job: q.fail_job(job.job_id), one()),
             "figures": q.figures,
-            "finish": lambda job=one(): q.finish(job.job_id),
+            "finish": partial(lambda job: q.finish(job.job_id), one()),
             "heartbeats": lambda: q.heartbeats(0),
             "job_id_of": lambda: q.job_id_of(token),
             "jobs": q.jobs,
@@ -118,23 +119,23 @@ class Native:
             "refresh_heartbeat": lambda: q.refresh_heartbeat(beating),
             "refresh_worker": lambda: q.refresh_worker(self.worker),
             "register_worker": lambda: q.register_worker("x"),
-            "requeue_or_finish": lambda job=one(): q.requeue_or_finish(job.job_id, 3),
+            "requeue_or_finish": partial(lambda job: q.requeue_or_finish(job.job_id, 3), one()),
             "reserve": lambda: q.reserve(None, queues=["kept"]),
             "reserve_many": lambda: q.reserve_many(3, 60, queues=["kept"], renew=False),
             "results_of_dependencies": lambda: q.results_of_dependencies(self.dependent),
             "resume": lambda: q.resume("paused"),
             "retry": lambda: q.retry(self.failed),
             "settings_of_database": q.settings_of_database,
-            "settle_ack": lambda job=one(): q.settle_ack(job, None, None),
-            "settle_fail": lambda job=one(): q.settle_fail(job, "", None),
-            "settle_requeue": lambda job=one(): q.settle_requeue(job, 0),
+            "settle_ack": partial(lambda job: q.settle_ack(job, None, None), one()),
+            "settle_fail": partial(lambda job: q.settle_fail(job, "", None), one()),
+            "settle_requeue": partial(lambda job: q.settle_requeue(job, 0), one()),
             "status": lambda: q.status(self.kept),
             "why": lambda: q.why(self.kept),
             "workers": q.workers,
         }
         settling = ("ack", "extend", "fail", "reject", "requeue")
         given = {"extend": (60,)}
-        found |= {f"Reservation.{n}": lambda job=one(), n=n: getattr(job, n)(*given.get(n, ())) for n in settling}
+        found |= {f"Reservation.{n}": partial(getattr(one(), n), *given.get(n, ())) for n in settling}
         found["Reservation.depends_on"] = lambda: released.depends_on
         found["Reservation.message"] = lambda: released.message
         found["Reservation.results_of_dependencies"] = released.results_of_dependencies
@@ -227,22 +228,22 @@ class Kombu:
         return {
             "basic_ack": lambda: self.connection.transport.queue.ack_messages([ack[0]._unacked[ack[1]]]),
             "basic_cancel": lambda: canceling.basic_cancel(tag),
-            "basic_consume": lambda c=other(): c.basic_consume("b"),
-            "basic_get": lambda c=other(): c.basic_get("a"),
-            "basic_publish": lambda c=other(): self._publish("a", c),
+            "basic_consume": partial(lambda c: c.basic_consume("b"), other()),
+            "basic_get": partial(lambda c: c.basic_get("a"), other()),
+            "basic_publish": partial(lambda c: self._publish("a", c), other()),
             "basic_recover": recover[0].basic_recover,
             "basic_reject": lambda: reject[0].basic_reject(reject[1], requeue=True),
             "close": close[0].close,
-            "create_publish_batch": lambda c=other(): self._batch(c),
-            "exchange_declare": lambda c=other(): c.exchange_declare(f"x{uuid4().hex}", "direct"),
-            "exchange_delete": lambda c=other(): c.exchange_delete("x"),
-            "get_bindings": lambda c=other(): c.get_bindings(),
-            "list_bindings": lambda c=other(): c.list_bindings(),
-            "queue_bind": lambda c=other(): c.queue_bind("a", "x", "z"),
-            "queue_declare": lambda c=other(): c.queue_declare(f"q{uuid4().hex}"),
-            "queue_delete": lambda c=other(): c.queue_delete("b"),
-            "queue_purge": lambda c=other(): c.queue_purge("a"),
-            "queue_unbind": lambda c=other(): c.queue_unbind("b", "x", "k"),
+            "create_publish_batch": partial(lambda c: self._batch(c), other()),
+            "exchange_declare": partial(lambda c: c.exchange_declare(f"x{uuid4().hex}", "direct"), other()),
+            "exchange_delete": partial(lambda c: c.exchange_delete("x"), other()),
+            "get_bindings": partial(lambda c: c.get_bindings(), other()),
+            "list_bindings": partial(lambda c: c.list_bindings(), other()),
+            "queue_bind": partial(lambda c: c.queue_bind("a", "x", "z"), other()),
+            "queue_declare": partial(lambda c: c.queue_declare(f"q{uuid4().hex}"), other()),
+            "queue_delete": partial(lambda c: c.queue_delete("b"), other()),
+            "queue_purge": partial(lambda c: c.queue_purge("a"), other()),
+            "queue_unbind": partial(lambda c: c.queue_unbind("b", "x", "k"), other()),
         }
 
     def close(self) -> None:
@@ -273,7 +274,9 @@ def test_every_operation_ends_in_time_and_everything_works_afterwards(server: Se
         late_threads = working.is_alive()
     finally:
         server.thaw()
-    print("frozen server:", {name: round(took, 1) for name, (_, took) in sorted(said.items(), key=lambda s: -s[1][1])[:5]})
+    print(
+        "frozen server:", {name: round(took, 1) for name, (_, took) in sorted(said.items(), key=lambda s: -s[1][1])[:5]}
+    )
     late = {name: took for name, (_, took) in said.items() if took > DEADLINE + SLACK}
     wrong = {n: repr(a) for n, (a, _) in said.items() if n not in CLOSING and not isinstance(a, StorageError)}
     assert (late, wrong) == ({}, {})

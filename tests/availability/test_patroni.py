@@ -21,9 +21,7 @@ GAP = TTL + 5.0
 
 
 @pytest.fixture(scope="module")
-def three(full: bool, wheel: None) -> Iterator[Patroni]:
-    if not full:
-        pytest.skip("takes minutes: only with --full")
+def three(wheel: None) -> Iterator[Patroni]:
     if find_spec("patroni") is None:
         if os.environ.get("CI") == "true":
             pytest.fail("patroni is not installed", pytrace=False)
