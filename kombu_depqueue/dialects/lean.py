@@ -56,7 +56,9 @@ def connect_options(given: Mapping[str, Any], left: float, last: tuple[str, int]
         pairs = list(zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=False))
         if len(pairs) == len(hosts) and "hostaddr" not in given:
             pairs.sort(key=lambda pair: (pair[0], int(pair[1] or 5432)) != last)
-            given = {**given, "host": ",".join(h for h, _ in pairs), "port": ",".join(p for _, p in pairs)}
+            given = {**given, "host": ",".join(host for host, _ in pairs)}
+            if any(ports):
+                given["port"] = ",".join(port for _, port in pairs)
         left = min(left / len(hosts), PASS_OVER)
     own["connect_timeout"] = max(2, int(left))
     return {**own, **given, "autocommit": True, "client_encoding": "utf8"}
