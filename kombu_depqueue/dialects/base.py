@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 from uuid import UUID
@@ -99,6 +99,8 @@ class Dialect(Steps):
     """While a transaction writes, all others that would have to wait for its end."""
     has_notify: ClassVar[bool] = False
     """Consumers can be woken up by the server."""
+    has_standbys: ClassVar[bool] = False
+    """What is committed, and seen, may yet be missing after a failover (see `make_sure`)."""
     has_sessions: ClassVar[bool] = False
     """The server shows which sessions have ended: the fastest sign of a dead process."""
     has_change_counter: ClassVar[bool] = False
@@ -115,6 +117,8 @@ class Dialect(Steps):
 
     def __init__(self, settings: Settings, engine: object = None) -> None:
         self.settings = settings
+        self.time_left: Callable[[], float] = lambda: settings.deadline
+        """Seconds that this thread's call may still take."""
         self.tables = tables(self.name, settings.schema, settings.table_prefix)
         self.sql = self.statements(self.tables, self.compiler_dialect())
         self.sql.largest = settings.max_body_bytes
@@ -152,6 +156,12 @@ class Dialect(Steps):
     def rollback(self, connection: Any) -> None:
         """Roll back."""
         self.cursor(connection).execute("ROLLBACK")
+
+    def make_sure(self, tx: Tx) -> None:
+        """Have the transaction's commit be as safe for all that was committed before it and is seen by it.
+
+        (Nothing to do where what is seen is safe.)
+        """
 
     @contextlib.contextmanager
     def pipelined(self, connection: Any) -> Iterator[None]:

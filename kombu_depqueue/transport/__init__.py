@@ -198,6 +198,8 @@ class Transport(base.Transport):
         self.unregister_from_event_loop(connection, self._hub)
         forked = self.in_child
         queue, deliveries = self._queue, self._deliveries
+        if queue is not None and not forked:
+            queue.hurry()
         for one in list(self.channels):
             try:
                 one.close()

@@ -346,7 +346,7 @@ class Deliveries:
     def _finish(self) -> None:
         self._queue.interrupt()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(self._queue.settings.deadline)
+            self._thread.join(self._queue.patience())
         with self._arrived:
             left = [c for who, c in self._ready if not who.no_ack]
             self._ready.clear()
