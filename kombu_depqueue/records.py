@@ -332,7 +332,11 @@ class Records:
 
     def drop_worker(self, worker: int) -> bool:
         """Forget a worker; False: it is not registered."""
-        return bool(self.database.write(lambda tx: tx.run(self.sql.drop_worker, p_id=worker)))
+        dropped = self.database.write(
+            lambda tx: tx.run(self.sql.drop_worker, p_id=worker),
+            done=lambda tx, found: bool(found) and not tx.run(self.sql.touch_worker, p_id=worker),
+        )
+        return bool(dropped)
 
 
 def _result(data: bytes | None) -> Any:

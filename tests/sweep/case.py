@@ -55,8 +55,8 @@ class Case:
     check: Callable[[Subject, Any, Any], object]
     in_parts: bool = False
     """It is several transactions: if the caller is told of a failure, some of them may have taken place."""
-    only: tuple[str, ...] = ()
-    """On these databases alone."""
+    reported: bool = False
+    """The library does not try again: whatever happens is told."""
 
 
 def native(prepare: Any, run: Any, check: Any, **more: Any) -> Case:
@@ -122,6 +122,10 @@ def empty_tables(s: Subject) -> None:
     """Begin again: no jobs, no consumers but ours, nothing declared, no limits."""
     for one in [*s.channels, *s.others]:
         one.close()
+    transport = s.connection.transport
+    if transport._deliveries is not None:
+        transport._deliveries.close()
+        transport._deliveries = None
     s.channels.clear()
     s.others.clear()
     queue, t = s.queue, s.queue._database.dialect.tables

@@ -223,11 +223,12 @@ OPERATE = {
         lambda q, g: q.retry(g[0].job_id, subtree=True),
         lambda q, g, count: (check_awaited(READY, BLOCKED)(q, g, count), same(count, 2)),
     ),
-    "JobQueue.purge": native(three, lambda q, _: q.purge("t"), lambda q, n, count: same(count, n)),
+    "JobQueue.purge": native(three, lambda q, _: q.purge("t"), lambda q, n, count: same(count, n), in_parts=True),
     "JobQueue.purge blocked": native(
         lambda q: q.enqueue("then", depends_on=[q.enqueue("t")]),
         lambda q, _: q.purge("t"),
         lambda q, i, count: (same(count, 1), is_in(CANCELED)(q, i, count)),
+        in_parts=True,
     ),
     "JobQueue.purge batches": native(
         three, lambda q, _: purge_in_batches(q), lambda q, n, count: same(count, n), in_parts=True
@@ -369,7 +370,9 @@ READ = {
         lambda q: q.limit("t", max_length=3), lambda q, _: q.limits("t"), lambda q, _, found: same(found, (3, None))
     ),
     "JobQueue.figures": native(three, lambda q, _: q.figures(), lambda q, n, found: same(found is None, False)),
-    "JobQueue.examine": native(three, lambda q, _: q.examine(), lambda q, n, found: same(found is None, False)),
+    "JobQueue.examine": native(  # it looks at the catalog through SQLAlchemy
+        three, lambda q, _: q.examine(), lambda q, n, found: same(found is None, False), reported=True
+    ),
     "JobQueue.settings_of_database": native(
         lambda q: None, lambda q, _: q.settings_of_database(), lambda q, n, found: same(bool(found), True)
     ),
@@ -398,7 +401,10 @@ def closed(s: Subject) -> Any:
 
 
 CLOSE = {
-    "JobQueue.close": Case(
-        closed, lambda s, g: g[0].queue.close(), lambda s, g, _: is_in(READY)(s.queue, g[1], _)
+    "JobQueue.close": Case(  # if that is told to have failed, the leases expire by themselves
+        closed,
+        lambda s, g: g[0].queue.close(),
+        lambda s, g, _: is_in(READY)(s.queue, g[1], _),
+        in_parts=True,
     ),
 }
