@@ -179,3 +179,58 @@ def test_operation_survives_whichever_statement_fails(
     empty_tables(subject)
     record_property("tally", f"{database.name} {group}: {sum(sweep.points.values())} places; {sweep.points}")
     assert not sweep.problems, f"{len(sweep.problems)} problems\n" + "\n".join(sweep.problems)
+
+
+# -- that nothing is left out ---------------------------------------------------
+
+SWEPT = {name.split()[0] for cases in GROUPS.values() for name in cases}
+
+MEANS = {  # what else is public: it asks the database nothing, or by way of others that are swept
+    JobQueue: {
+        "settle_ack": "Reservation.ack",
+        "settle_requeue": "Reservation.requeue",
+        "settle_fail": "Reservation.fail",
+        "extend_lease": "Reservation.extend",
+        "genuine": "JobQueue.reserve_many",
+        "drop_tables": "of a test's or an operator's, who sees what is left",
+        "renewals": "",
+    },
+    Reservation: dict.fromkeys(
+        "args attempt body content_type has_dependents headers job_id job_type max_attempts redelivered token".split(), ""
+    ),
+    MessageQueue: {
+        "connect": "looks at the schema, as every first use does",
+        **dict.fromkeys("consumer ending handing_out in_child interrupt is_closed settled ticket wait".split(), ""),
+        "wait_for_end": "",
+    },
+    Channel: {
+        **dict.fromkeys("Message basic_qos credit deliver flow has_room holds message_to_python owe owes".split(), ""),
+        **dict.fromkeys("prepare_message prepare_queue_arguments surplus takes_more unreadable".split(), ""),
+        **dict.fromkeys(["exchange_bind", "exchange_unbind"], "not offered"),
+        "after_reply_message_received": "Channel.queue_delete",
+        "entries": "Channel.basic_publish",
+        "insert": "Channel.basic_publish",
+        "get_bindings": "Channel.list_bindings",
+    },
+}
+
+
+def public(kind: type) -> set[str]:
+    """What a class of ours offers, also by its bases."""
+    ours = [base for base in kind.__mro__ if base.__module__.startswith("kombu_depqueue")]
+    return {name for base in ours for name, what in vars(base).items() if name[0] != "_" and _is_operation(what)}
+
+
+def _is_operation(what: object) -> bool:
+    return callable(what) or isinstance(what, property)
+
+
+@pytest.mark.parametrize("kind", MEANS, ids=lambda kind: kind.__name__)
+def test_no_operation_is_left_out(kind: type) -> None:
+    bases = [base for base in MEANS if base is not kind and issubclass(kind, base)]
+    wanted = public(kind) - {name for base in bases for name in public(base)}
+    swept = {name.partition(".")[2] for name in SWEPT if name.partition(".")[0] == kind.__name__}
+    assert wanted - swept - set(MEANS[kind]) == set(), "no case for them"
+    assert swept & set(MEANS[kind]) == set()
+    for name, instead in MEANS[kind].items():
+        assert instead in SWEPT or "." not in instead, name
