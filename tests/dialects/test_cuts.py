@@ -65,7 +65,9 @@ def open_subject(place: Place, breaker: Breaker, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(cursor, "SLOW", float("inf"))  # however slow the machine is
     monkeypatch.setattr(limits, "FRESH", 1e9)  # else some enqueues would take a statement more
     monkeypatch.setattr(limits, "UNCOUNTED", 1e9)
-    monkeypatch.setattr("kombu_depqueue.database.random", SimpleNamespace(uniform=lambda least, most: least))  # no pauses
+    monkeypatch.setattr(
+        "kombu_depqueue.database.random", SimpleNamespace(uniform=lambda least, most: least)
+    )  # no pauses
     options: dict[str, Any] = {"notify": False, "lease": 1000, "deadline": 20, "orphan_after": 1000, "create": True}
     with ExitStack() as opened:
 
@@ -112,7 +114,9 @@ class Sweep:
         for at, fault in places:
             problem = self._broken(case, at, fault)
             if problem:
-                self.problems.append(f"{name}: {fault}, statement {at} of {statements} ({problem[0][:60]}): {problem[1]}")
+                self.problems.append(
+                    f"{name}: {fault}, statement {at} of {statements} ({problem[0][:60]}): {problem[1]}"
+                )
 
     def _once(self, case: Case) -> None:
         empty_tables(self.subject)
@@ -196,7 +200,8 @@ MEANS = {  # what else is public: it asks the database nothing, or by way of oth
         "renewals": "",
     },
     Reservation: dict.fromkeys(
-        "args attempt body content_type has_dependents headers job_id job_type max_attempts redelivered token".split(), ""
+        "args attempt body content_type has_dependents headers job_id job_type max_attempts redelivered token".split(),
+        "",
     ),
     MessageQueue: {
         "connect": "looks at the schema, as every first use does",

@@ -125,9 +125,7 @@ def test_without_the_lock_dependents_are_stranded(scene: Scene, monkeypatch: pyt
 @pytest.mark.only("postgresql")
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("result", [None, {"a": 1}])
-def test_an_ack_that_meets_an_update_of_its_row(
-    make_queue: MakeQueue, several: bool, result: Any
-) -> None:
+def test_an_ack_that_meets_an_update_of_its_row(make_queue: MakeQueue, several: bool, result: Any) -> None:
     """Somebody is just flagging the job: the ack waits for it, and finds the row at another place in its page."""
     queue, other = (make_queue(prepared_statements=False, lease=600.0, notify=False) for _ in range(2))
     job = queue.enqueue("first")

@@ -352,9 +352,7 @@ READ = {
     "JobQueue.why": native(
         awaited, lambda q, g: q.why(g[1]), lambda q, g, why: same([d.job_id for d in why.unmet], [g[0].job_id])
     ),
-    "JobQueue.all_root_jobs": native(
-        awaited, lambda q, g: q.all_root_jobs(), lambda q, g, found: same(found, [g[1]])
-    ),
+    "JobQueue.all_root_jobs": native(awaited, lambda q, g: q.all_root_jobs(), lambda q, g, found: same(found, [g[1]])),
     "JobQueue.jobs": native(
         reserved, lambda q, r: q.jobs("leased").jobs, lambda q, r, found: same([j.job_id for j in found], [r.job_id])
     ),
