@@ -189,6 +189,9 @@ class Database:
         try:
             self.dialect.commit(tx.cursor)
         except Exception as error:
+            # SQLite may leave the transaction open when it is busy or the disk is full: nobody could begin another.
+            with contextlib.suppress(*self.errors):
+                self.dialect.rollback(connection)
             _maybe_committed(error)
             raise
         return result

@@ -105,7 +105,8 @@ class Deliveries:
     def remove(self, consumer: Consumer) -> None:
         """Fetch no more for a consumer, and give back what waits for it (unless another takes the queue)."""
         with self._fetching:  # no claim for it is under way
-            self._consumers.remove(consumer)
+            if consumer in self._consumers:  # else this is tried again
+                self._consumers.remove(consumer)
             with self._arrived:
                 mine = [c for who, c in self._ready if who is consumer]
                 self._ready = deque((who, c) for who, c in self._ready if who is not consumer)
