@@ -58,8 +58,8 @@ class Channel(Declarations):
         self._tags = count(1)
         self._consumers: dict[str, Consumer] = {}
         self._unacked: OrderedDict[int, Claimed] = OrderedDict()
-        self._owing: set[int] = set()
-        """Delivery tags of messages whose ack says only that they were taken."""
+        self._owing: dict[int, Callable[[], bool]] = {}
+        """Delivery tags of messages whose ack says only that they were taken, unless this is true then."""
         self._unreadable: set[int] = set()
         self._unheard: dict[tuple[str, str], float] = {}
 
@@ -262,15 +262,14 @@ class Channel(Declarations):
         if self.connection is None or self.connection.in_child:
             return
         for tag, claimed in self._pop(delivery_tag, multiple):
-            owing, unreadable = tag in self._owing, tag in self._unreadable
-            self._owing.discard(tag)
+            succeeded, unreadable = self._owing.pop(tag, None), tag in self._unreadable
             self._unreadable.discard(tag)
             self.acks, self.acked_at = self.acks + 1, time.monotonic()
             if unreadable:
                 self._queue.conclude_held(claimed, self._queue.ending(JobState.FAILED, reason=UNREADABLE))
                 self._may_have_more()
                 continue
-            if owing and not self.connection.is_told(claimed):
+            if succeeded is not None and not self.connection.is_told(claimed) and not succeeded():
                 self.connection.deliveries.run_on(claimed)
                 continue
             hurry = self.prefetch_count > 0 and self.has_room(self.credit(self.prefetch_count + self.reserve))
@@ -280,9 +279,12 @@ class Channel(Declarations):
         """A message could not be decoded: if it is acked all the same, it has not succeeded."""
         self._unreadable.add(delivery_tag)
 
-    def owe(self, delivery_tag: int) -> None:
-        """Somebody tells later what came of the message (`Transport.conclude`); its ack says nothing of that."""
-        self._owing.add(delivery_tag)
+    def owe(self, delivery_tag: int, succeeded: Callable[[], bool] = lambda: False) -> None:
+        """Somebody tells what came of the message (`Transport.conclude`); its ack says nothing of that.
+
+        Unless `succeeded()` is true then: nobody will tell more.
+        """
+        self._owing[delivery_tag] = succeeded
 
     @property
     def owes(self) -> bool:
@@ -305,7 +307,7 @@ class Channel(Declarations):
             else:
                 self._queue.reject(held, told=told)
         finally:  # only now: else a later message would be fetched in its stead
-            self._owing.discard(delivery_tag)
+            self._owing.pop(delivery_tag, None)
             self._unreadable.discard(delivery_tag)
             self._unacked.pop(delivery_tag, None)
             self._may_have_more()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import sys
 import time
 from datetime import timedelta
 from typing import Any
@@ -102,6 +104,13 @@ def refuse(self: Task, requeue: bool, times: int = 1) -> str:
     return "done"
 
 
+def stored_then_refused(self: Task) -> None:
+    """Succeed, as the result says, and go back to the queue all the same, as when its worker dies before the ack."""
+    write(what="start", id=self.request.id)
+    self.backend.mark_as_done(self.request.id, 1, self.request)
+    raise Reject("lost", requeue=True)
+
+
 def softly(self: Task, seconds: float) -> str:
     """Tell of a soft time limit."""
     write(what="start", id=self.request.id)
@@ -127,6 +136,31 @@ def die(self: Task) -> None:
     os.kill(os.getpid(), 9)
 
 
+def exits(self: Task) -> None:
+    """End the process that runs it, each time."""
+    write(what="start", id=self.request.id)
+    sys.exit(1)
+
+
+def devour(self: Task) -> None:
+    """Take more memory than there is."""
+    write(what="start", id=self.request.id)
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, hard))
+    _ = [bytes(1 << 26) for _ in range(1000)]
+
+
+def stamps(self: Task, *_: Any) -> Any:
+    """With what it was stamped."""
+    write(what="start", id=self.request.id)
+    return self.request.stamps
+
+
+def replaced_by(self: Task, by: dict[str, Any]) -> Any:
+    """Be replaced by another task."""
+    raise self.replace(self.app.signature(by))
+
+
 def grow(self: Task, n: int) -> Any:
     """Be replaced by a chain of additions."""
     raise self.replace(self.app.signature("t.add", (n, 1)) | self.app.signature("t.add", (1,)))
@@ -142,9 +176,14 @@ TASKS: list[tuple[Any, dict[str, Any]]] = [
     (again, {"bind": True, "max_retries": None}),
     (shaky, {"bind": True, "autoretry_for": (ConnectionResetError,), "default_retry_delay": 0.3, "max_retries": 5}),
     (refuse, {"bind": True, "acks_late": True}),
+    (stored_then_refused, {"bind": True, "acks_late": True}),
     (softly, {"bind": True}),
     (vanish, {"bind": True, "acks_late": True, "reject_on_worker_lost": True}),
     (die, {"bind": True, "acks_late": True}),
+    (exits, {"bind": True, "acks_late": True}),
+    (devour, {"bind": True, "acks_late": True}),
+    (stamps, {"bind": True}),
+    (replaced_by, {"bind": True}),
     (grow, {"bind": True}),
 ]
 
