@@ -106,7 +106,7 @@ class Transport(base.Transport):
         with self._lock:
             if self._deliveries is None:
                 limit = self._options.get("prefetch_limit") or PREFETCH_LIMIT
-                self._deliveries = Deliveries(self.queue, limit)
+                self._deliveries = Deliveries(self.queue, limit, gives_up=len(self.client.alt) > 1)
                 if self._hub is not None:
                     self._listen(self._hub)
             return self._deliveries
@@ -198,6 +198,10 @@ class Transport(base.Transport):
         self.unregister_from_event_loop(connection, self._hub)
         forked = self.in_child
         queue, deliveries = self._queue, self._deliveries
+        lost = deliveries is not None and deliveries.lost is not None
+        if queue is not None and lost and not forked:
+            queue.abandon()
+            self._queue = None  # so that channels give nothing back
         for one in list(self.channels):
             try:
                 one.close()
@@ -208,6 +212,8 @@ class Transport(base.Transport):
         try:
             if deliveries is not None:
                 deliveries.close(forked=forked)
+                if lost:
+                    _outcomes.keep(deliveries.settlements.untold())
         except DepQueueError as error:
             logger.warning("could not flush acks: %s", error)
             if deliveries is not None:
@@ -216,7 +222,8 @@ class Transport(base.Transport):
             try:
                 queue.close()
             except DepQueueError as error:
-                logger.warning("could not give leases back: %s", error)
+                if not lost:
+                    logger.warning("could not give leases back: %s", error)
 
     def _collect(self, connection: Any) -> None:
         """Kombu drops the connection: after a fork without touching what is the parent's."""

@@ -136,9 +136,9 @@ def test_revoking_by_stamps(pooled: Bench, pool: str, when: str) -> None:
 
     def revoke() -> None:
         control = pooled.app.control
-        assert control.revoke_by_stamped_headers(
-            {"batch": [label]}, terminate=True, reply=True, timeout=10, limit=1
-        ), "the worker did not answer"
+        assert control.revoke_by_stamped_headers({"batch": [label]}, terminate=True, reply=True, timeout=10, limit=1), (
+            "the worker did not answer"
+        )
 
     if when == "before":
         revoke()
@@ -278,6 +278,4 @@ def test_results_by_rpc_leave_nothing_behind(pooled: Bench) -> None:
         for _ in range(5):
             assert app.backend.get_task_meta(result.id)["result"] == 2 * n
     with pooled.native() as queue:
-        print([q for q in queue.queues() if q.ready + q.leased])
-        print([j for j in queue.jobs().jobs])
         wait_until(lambda: not [q for q in queue.queues() if q.ready + q.leased], SOON)

@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task, signals
@@ -67,6 +68,17 @@ def note(self: Task, label: Any = None, seconds: float = 0.0) -> Any:
 def late_note(self: Task, label: Any, seconds: float = 0.0) -> Any:
     """The same, acked when it has ended."""
     return note(self, label, seconds)
+
+
+def hold(self: Task, label: Any) -> Any:
+    """Say that it began, work until it is let go (not if it is delivered again), say that it ended."""
+    info = self.request.delivery_info or {}
+    write(what="start", id=self.request.id, label=label, info=info)
+    go, until = Path(os.environ["DQ_FACTS"]).with_name(f"go-{label}"), time.monotonic() + 120
+    while not (info.get("redelivered") or go.exists() or time.monotonic() > until):
+        time.sleep(0.05)
+    write(what="end", id=self.request.id, label=label)
+    return label
 
 
 def header(self: Task, name: str) -> Any:
@@ -171,6 +183,7 @@ TASKS: list[tuple[Any, dict[str, Any]]] = [
     (total, {}),
     (note, {"bind": True}),
     (late_note, {"bind": True, "acks_late": True}),
+    (hold, {"bind": True}),
     (header, {"bind": True}),
     (fail, {"bind": True}),
     (again, {"bind": True, "max_retries": None}),
@@ -211,6 +224,8 @@ if "DQ_BROKER" in os.environ:
     app = make_app(os.environ["DQ_BROKER"], os.environ["DQ_BACKEND"], json.loads(os.environ.get("DQ_CONF", "{}")))
     if "DQ_BROADCAST" in os.environ:
         app.conf.task_queues = (Queue("celery"), Broadcast("news"))
+    if "DQ_ALIAS" in os.environ:
+        app.conf.task_queues = [Queue("real", alias="alias"), Queue("celery")]
     if "DQ_BEAT" in os.environ:
         every = timedelta(seconds=float(os.environ["DQ_BEAT"]))
         app.conf.beat_schedule = {"tick": {"task": "t.note", "schedule": every, "args": ("tick",)}}

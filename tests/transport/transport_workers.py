@@ -235,6 +235,10 @@ class Bench:
         kwargs = options.pop("kwargs", {})
         return self.app.tasks[f"t.{name}"].apply_async(args, kwargs, **options)
 
+    def let_go(self, label: Any) -> None:
+        """Let the task `hold(label)` end."""
+        self.facts.path.with_name(f"go-{label}").touch()
+
     def signature(self, name: str, *args: Any, **options: Any) -> Any:
         return self.app.signature(f"t.{name}", args, **options)
 
