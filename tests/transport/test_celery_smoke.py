@@ -40,8 +40,7 @@ from celery import chain, chord, group, signals, states
 from celery.canvas import Signature, StampingVisitor
 from celery.exceptions import TaskRevokedError
 from kombu import Exchange, Queue
-from transport_helpers import MakeConnection
-from transport_workers import Bench, labels
+from transport_workers import Bench
 
 from kombu_depqueue.testing.helpers import wait_until
 
@@ -123,7 +122,7 @@ def test_stamps_reach_the_task(pooled: Bench) -> None:
     assert pooled.app.AsyncResult(label).get(timeout=SOON) == {"stamp": 42, "own": 1, "called": 2}
     replacing = sig("replaced_by", sig("stamps").stamp(mine=5))
     replacing.stamp(outer=6)
-    assert replacing.apply_async().get(timeout=SOON) == {"mine": 5, "outer": 6}
+    assert replacing.apply_async().get(timeout=SOON) == {"mine": 5}, "only its own"
 
 
 @pytest.mark.parametrize("when", ["before", "waiting", "running"])
