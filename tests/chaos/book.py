@@ -243,7 +243,7 @@ class Book:
     def _end_settle(self, source: str, begun: dict[str, Any], line: dict[str, Any], made: list[Any]) -> None:
         lost = set(line.get("lost", ()))
         for job_id, settle in made:
-            if job_id in lost:
+            if job_id in lost or line.get("error") == "LeaseLost":
                 settle.outcome, settle.lost = FAIL, True
                 self.counts["refused"] += 1
 

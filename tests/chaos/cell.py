@@ -188,8 +188,14 @@ class Stage:
         while not self.off.wait(pause * chance.uniform(0.3, 1.7)):
             fault = chance.choices(faults, shares)[0]
             op = self.history.invoke("fault", name=fault.name)
-            fault.inject(chance)
-            op.ok()
+            if fault.inject(chance) is False:
+                op.fail()  # there was nobody to be struck
+            else:
+                op.ok()
+
+    def struck(self) -> int:
+        """How many faults there were."""
+        return sum(window.perhaps for _, window, _ in self.book.faults)
 
     def calm(self) -> None:
         """Let the faults end."""
@@ -290,7 +296,7 @@ def run_cell(cell: Cell, seed: int, folder: Path, size: Size = FULL) -> Report:
         while time.monotonic() - started < size.most:
             time.sleep(0.25)
             stage.watch()
-            if stage.book.counts["acked"] >= size.acked and len(stage.book.faults) >= size.faults:
+            if stage.book.counts["acked"] >= size.acked and stage.struck() >= size.faults:
                 break
         stage.calm()
         disturbed = time.monotonic() - started
@@ -298,7 +304,7 @@ def run_cell(cell: Cell, seed: int, folder: Path, size: Size = FULL) -> Report:
         stage.crew.dismiss("")
         violations = stage.verdict()
     report = Report(cell, seed, folder, book=stage.book, violations=violations)
-    report.faults = Counter(name for name, _, _ in stage.book.faults)
+    report.faults = Counter(name for name, window, _ in stage.book.faults if window.perhaps)
     report.counts = {name: stage.book.counts[name] for name in ("acked", "deliveries", "redelivered", "refused")}
     report.lateness, report.disturbed, report.drained = list(stage.lateness()), disturbed, drained
     report.violations += _too_little(report, size)

@@ -69,7 +69,9 @@ _CELLS = [
     Cell("celery-sessions-mysql", "mysql", BOTH, {**CELERY_DEATHS, "sessions killed": 3}, hold=0.0),
     Cell("serializable-postgresql", "postgresql", NATIVE, DEATHS, query=SERIALIZABLE, hold=0.0),
     Cell("repeatable-read-postgresql", "postgresql", NATIVE, DEATHS, query=REPEATABLE, hold=0.0),
-    Cell("order-sqlite", "sqlite", {"publisher": 3, "worker": 1}, {"publisher killed": 3, "file locked": 1}, plain=True),
+    Cell(
+        "order-sqlite", "sqlite", {"publisher": 3, "worker": 1}, {"publisher killed": 3, "file locked": 1}, plain=True
+    ),
     Cell(
         "order-postgresql",
         "postgresql",
@@ -78,7 +80,14 @@ _CELLS = [
         plain=True,
         hold=0.0,
     ),
-    Cell("order-mysql", "mysql", {"publisher": 3, "worker": 1}, {"publisher killed": 2, "sessions killed": 1}, plain=True, hold=0.0),
+    Cell(
+        "order-mysql",
+        "mysql",
+        {"publisher": 3, "worker": 1},
+        {"publisher killed": 2, "sessions killed": 1},
+        plain=True,
+        hold=0.0,
+    ),
 ]
 
 CELLS = {cell.name: cell for cell in _CELLS}

@@ -23,8 +23,9 @@ from programs import Task, main
 __all__ = ["CELERY_POOLS", "Crew", "Killed", "Member", "Stopped"]
 
 HERE = Path(__file__).parent
+SOME = 500
+"""Bytes of history that a process has when it has begun."""
 CELERY_POOLS = {"threads": ("-c", "4"), "prefork": ("-c", "2")}
-PRELOADED = ["programs", "celery_app", "psycopg", "pymysql", "kombu_depqueue.transport", "kombu_depqueue_celery"]
 
 
 @dataclass
@@ -35,8 +36,11 @@ class Member:
     name: str
     process: Any
     """Of multiprocessing or subprocess."""
+    log: Path
     goes_on_at: float | None = None
     """It is stopped until then."""
+    _lock: Any = field(default_factory=threading.Lock)
+    """Of two threads that ask multiprocessing at once how a process has ended only one is told."""
 
     @property
     def pid(self) -> int:
@@ -44,9 +48,24 @@ class Member:
 
     @property
     def alive(self) -> bool:
+        with self._lock:
+            if isinstance(self.process, subprocess.Popen):
+                return self.process.poll() is None
+            return bool(self.process.is_alive())
+
+    @property
+    def code(self) -> int | None:
+        """How it ended."""
+        with self._lock:
+            return self.process.returncode if isinstance(self.process, subprocess.Popen) else self.process.exitcode
+
+    @property
+    def at_work(self) -> bool:
+        """Whether it has come so far that something can be taken from it."""
         if isinstance(self.process, subprocess.Popen):
-            return self.process.poll() is None
-        return bool(self.process.is_alive())
+            return " ready." in self.log.read_text(errors="replace")
+        files = self.log.parent.glob(f"{self.kind}-{self.pid}-*.jsonl")
+        return any(file.stat().st_size > SOME for file in files)
 
     def signal(self, number: int) -> None:
         """Of a Celery worker its children too, as when their machine dies."""
@@ -60,11 +79,9 @@ class Member:
 
     def wait(self, timeout: float) -> bool:
         """Whether it ended in time."""
-        if isinstance(self.process, subprocess.Popen):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout)
-        else:
-            self.process.join(timeout)
+        until = time.monotonic() + timeout
+        while self.alive and time.monotonic() < until:
+            time.sleep(0.005)
         return not self.alive
 
 
@@ -86,7 +103,7 @@ class Crew:
     def __post_init__(self) -> None:
         self._context = multiprocessing.get_context("spawn" if self.environment else "forkserver")
         if not self.environment:
-            self._context.set_forkserver_preload(PRELOADED)  # type: ignore[attr-defined]
+            self._context.set_forkserver_preload(["warm"])  # type: ignore[attr-defined]
 
     def start(self, kind: str, **changes: Any) -> Member:
         """Start one more."""
@@ -94,12 +111,11 @@ class Crew:
             number = next(self._numbers)
             task = replace(self.task, seed=f"{self.task.seed}-{number}", **changes)
             start = self._start_celery if kind.startswith("celery") else self._start_program
-            member = Member(kind, f"{kind}{number}", start(kind, task, self._log(f"{kind}{number}")))
+            name = f"{kind}{number}"
+            log = Path(self.task.folder) / f"{name}.log"
+            member = Member(kind, name, start(kind, task, str(log)), log)
             self.members.append(member)
             return member
-
-    def _log(self, name: str) -> str:
-        return str(Path(self.task.folder) / f"{name}.log")
 
     def _start_program(self, kind: str, task: Task, log: str) -> Any:
         process = self._context.Process(target=main, args=(kind, task, log))  # type: ignore[attr-defined]
@@ -125,10 +141,10 @@ class Crew:
             )
 
     def of(self, kind: str) -> list[Member]:
-        """Those of one kind ("celery" is any pool) that live and are not stopped."""
+        """Those of one kind ("celery" is any pool) that are at work, and not stopped."""
         with self._lock:
             found = [m for m in self.members if m.kind.startswith(kind) and m.goes_on_at is None]
-            return [m for m in found if m.alive]
+            return [m for m in found if m.alive and m.at_work]
 
     def man(self, wanted: Mapping[str, int]) -> None:
         """Have so many of each kind from now on."""
@@ -150,11 +166,9 @@ class Crew:
                     self.start(kind)
 
     def _complain(self, member: Member) -> None:
-        code = getattr(member.process, "returncode", None)
-        code = member.process.exitcode if code is None and not isinstance(member.process, subprocess.Popen) else code
-        if code not in (-signal.SIGKILL, -signal.SIGTERM, 0):
-            said = Path(self._log(member.name)).read_text(errors="replace")[-3000:]
-            self.problems.append(f"{member.name} ended with {code}:\n{said}")
+        if member.code not in (-signal.SIGKILL, -signal.SIGTERM, 0):
+            said = member.log.read_text(errors="replace")[-3000:]
+            self.problems.append(f"{member.name} ended with {member.code}:\n{said}")
 
     def any_stopped(self) -> bool:
         """Whether one of them is stopped: what it left open stays open."""
@@ -204,7 +218,7 @@ def _environment(wanted: Mapping[str, str]) -> Any:
 
 @dataclass
 class Killed:
-    """kill -9; another takes its place."""
+    """kill -9 of one that works; another takes its place. False: there was none."""
 
     crew: Crew
     kind: str
@@ -213,18 +227,19 @@ class Killed:
     def name(self) -> str:
         return f"{self.kind} killed"
 
-    def inject(self, chance: random.Random) -> None:
+    def inject(self, chance: random.Random) -> bool:
         found = self.crew.of(self.kind)
         if found:
             member = chance.choice(found)
             member.signal(signal.SIGKILL)
             member.wait(5)
             self.crew.tend()
+        return bool(found)
 
 
 @dataclass
 class Stopped:
-    """SIGSTOP until its leases have run out, then SIGCONT."""
+    """SIGSTOP of one that works, for a while. False: there was none."""
 
     crew: Crew
     kind: str
@@ -234,9 +249,10 @@ class Stopped:
     def name(self) -> str:
         return f"{self.kind} stopped"
 
-    def inject(self, chance: random.Random) -> None:
+    def inject(self, chance: random.Random) -> bool:
         found = self.crew.of(self.kind)
         if found:
             member = chance.choice(found)
             member.goes_on_at = time.monotonic() + self.seconds(chance)
             member.signal(signal.SIGSTOP)
+        return bool(found)

@@ -117,7 +117,9 @@ def business_table(task: Task) -> Table:
 
 def engine_of(url: str) -> Engine:
     """An application's own engine."""
-    options: dict[str, Any] = {"isolation_level": "READ COMMITTED"} if make_url(url).get_backend_name() == "mysql" else {}
+    options: dict[str, Any] = (
+        {"isolation_level": "READ COMMITTED"} if make_url(url).get_backend_name() == "mysql" else {}
+    )
     if url.startswith("sqlite"):
         options["connect_args"] = {"timeout": 20}
     return create_engine(url, poolclass=NullPool, **options)
@@ -312,8 +314,8 @@ class Worker(Program):
             self.ack_many(held)
             return
         for reservation in held:
-            if self.chance.random() < 0.2:
-                time.sleep(self.chance.uniform(0, 0.03))
+            if not self.task.calm and self.chance.random() < 0.5:
+                time.sleep(self.chance.uniform(0, 0.02))
             self.end(reservation)
 
     def items(self, *held: Reservation) -> list[list[str]]:

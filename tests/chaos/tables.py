@@ -61,7 +61,9 @@ def _counters(connection: Connection, queue: JobQueue) -> Iterator[Violation]:
     rows = connection.execute(select(t.blocked.c.job_id, t.blocked.c.pending, unmet)).all()
     for job_id, pending, counted in rows:
         if pending != counted:
-            yield Violation("I7 counter", str(job_id), f"waits for {pending}, its unfinished dependencies are {counted}")
+            yield Violation(
+                "I7 counter", str(job_id), f"waits for {pending}, its unfinished dependencies are {counted}"
+            )
 
 
 def _counts(connection: Connection, queue: JobQueue) -> Iterator[Violation]:
@@ -90,7 +92,9 @@ def final(queue: JobQueue, book: Book, records: Mapping[str, Record], business: 
     found: list[Violation] = []
     with queue._database.opened() as connection:
         live = _live(connection, queue)
-        left = {table.name: connection.scalar(select(func.count()).select_from(table)) for table in (t.blocked, t.release)}
+        left = {
+            table.name: connection.scalar(select(func.count()).select_from(table)) for table in (t.blocked, t.release)
+        }
     for job_id, rows in live.items():
         if rows > 1 or job_id in records:
             found.append(Violation("I3 doubled", job_id, f"{rows} live rows, ended: {job_id in records}"))

@@ -1,0 +1,18 @@
+"""Chaos cells: see `cell` for how one runs, `cells` for what there is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for this folder's own modules, in the cells' processes too
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One cell at a time: they would disturb each other more than the faults do."""
+    for item in items:
+        if item.path.name == "test_cells.py":
+            item.add_marker(pytest.mark.xdist_group("chaos"))
