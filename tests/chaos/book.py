@@ -125,6 +125,8 @@ class Book:
     """Name, when, and the process that it struck."""
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """For the monitor: acked, deliveries, redelivered, refused."""
+    old: dict[str, tuple[float, float, bool]] = field(default_factory=dict)
+    """Of jobs that were forgotten: the last news, before when they cannot have finished, whether perhaps canceled."""
     _open: dict[tuple[str, int], tuple[dict[str, Any], list[tuple[str, Any]]]] = field(default_factory=dict)
 
     def read(self, lines: Iterable[tuple[str, dict[str, Any]]]) -> None:
@@ -141,6 +143,31 @@ class Book:
         if found is None:
             found = self.jobs[job_id] = JobStory(job_id)
         return found
+
+    def ended_since(self, job_id: str) -> float:
+        """Before this it cannot have been finished (by what is known)."""
+        if job_id in self.jobs:
+            return self.jobs[job_id].ended_since()
+        return self.old[job_id][1] if job_id in self.old else -inf
+
+    def perhaps_canceled(self, job: JobStory) -> bool:
+        """Whether somebody may have canceled it, or what it depends on."""
+        asked = any(c.perhaps for c in job.cancels)
+        purged = any(window.perhaps for p in job.publishes for window in self.purges.get(p.queue, ()))
+        return asked or purged or any(self._is_canceled(dep) for p in job.publishes for dep in p.deps)
+
+    def _is_canceled(self, job_id: str) -> bool:
+        if job_id in self.jobs:
+            return self.perhaps_canceled(self.jobs[job_id])
+        return self.old[job_id][2] if job_id in self.old else True
+
+    def forget(self, job: JobStory, before: float) -> None:
+        """Keep of a job only what others may ask; nothing of those of which there was no news since then."""
+        self.old[job.id] = (job.last_news(), job.ended_since(), self.perhaps_canceled(job))
+        del self.jobs[job.id]
+        if len(self.old) > 1000 and next(iter(self.old.values()))[0] < before:
+            for job_id in [i for i, (news, _, _) in self.old.items() if news < before]:
+                del self.old[job_id]
 
     def _invoked(self, source: str, line: dict[str, Any]) -> None:
         made = getattr(self, f"_begin_{line['op']}")(source, line)

@@ -22,7 +22,7 @@ from programs import CELERY, QUEUES, Task, business_table, engine_of
 from sqlalchemy import func, select
 from tables import at_rest, business_of, final, records_of
 
-from kombu_depqueue import JobQueue, StorageError
+from kombu_depqueue import JobQueue
 from kombu_depqueue.settings import parse
 
 __all__ = ["BRIEF", "FULL", "Report", "Size", "run_cell"]
@@ -172,7 +172,7 @@ class Stage:
         if what == "killed" and kind != "sessions":
             return Killed(self.crew, kind)
         if what == "stopped":
-            return Stopped(self.crew, kind, lambda chance: self.cell.lease * chance.uniform(0.3, 1.7))
+            return Stopped(self.crew, kind, lambda chance: self.cell.lease * chance.choice((0.5, 1.2, 1.6, 2.0)))
         return self.ground.fault(name)
 
     def disturb(self, pause: float) -> None:

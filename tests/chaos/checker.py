@@ -54,9 +54,6 @@ class Rules:
     clock_jumps: bool = False
     """The database's clock is not ours: delays prove nothing."""
     one_consumer: bool = False
-    pruned: bool = False
-    """Records of ended jobs are not kept until the end: what is not there proves nothing."""
-    of_policy: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -78,8 +75,7 @@ class _Case:
 
     def seen(self) -> Iterator[Window]:
         """Deliveries through both doors."""
-        for delivery in self.job.deliveries:
-            yield delivery
+        yield from self.job.deliveries
         for run in self.job.runs:  # when it was claimed we do not know: before it began
             yield Window(-inf, run.invoke, OK, run.source)
 
@@ -135,7 +131,7 @@ def too_soon_for_its_dependencies(case: _Case) -> Iterator[str]:
     deps = next((p.deps for p in case.job.publishes if p.deps), ())
     first = min((w.complete for w in case.seen()), default=inf)
     for dep in deps:
-        if dep in case.book.jobs and first < case.book.jobs[dep].ended_since():
+        if first < case.book.ended_since(dep):
             yield f"delivered before {dep}, on which it depends, was finished"
 
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for this folder's own modules, in the cells' processes too
+
+from cells import CELLS
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "cell" in metafunc.fixturenames:
+        option = metafunc.config.option
+        names = list(CELLS) if option.full else sorted(random.Random(option.seed).sample(list(CELLS), 2))
+        metafunc.parametrize("cell", names)
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own

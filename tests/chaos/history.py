@@ -22,7 +22,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-__all__ = ["OK", "FAIL", "INFO", "History", "Operation", "Reader", "now"]
+__all__ = ["FAIL", "INFO", "OK", "History", "Operation", "Reader", "now"]
 
 OK, FAIL, INFO = "ok", "fail", "info"
 

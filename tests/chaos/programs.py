@@ -273,8 +273,10 @@ class Publisher(Program):
 class Worker(Program):
     """Reserves and settles in every way."""
 
+    name = "worker"
+
     def __init__(self, task: Task) -> None:
-        super().__init__("worker", task)
+        super().__init__(self.name, task)
         self.jobs = self.queue()
         self.late: list[tuple[float, Reservation]] = []
         """Held beyond their lease, which nobody renews."""
@@ -283,7 +285,7 @@ class Worker(Program):
         """Work until told to stop, then give back what is held."""
         queues = [QUEUES[0]] if self.task.plain else [*QUEUES, DOOMED]
         while not self.stopping.is_set():
-            renew = self.task.plain or self.task.calm or self.chance.random() < 0.97
+            renew = self.task.plain or self.task.calm or self.chance.random() < 0.93
             for reservation in self.reserve(queues, renew):
                 if not renew:
                     self.late.append((time.monotonic() + self.task.lease * self.chance.uniform(0.5, 2), reservation))
@@ -315,7 +317,7 @@ class Worker(Program):
             return
         for reservation in held:
             if not self.task.calm and self.chance.random() < 0.5:
-                time.sleep(self.chance.uniform(0, 0.02))
+                time.sleep(self.chance.uniform(0, 0.04))
             self.end(reservation)
 
     def items(self, *held: Reservation) -> list[list[str]]:
@@ -433,7 +435,18 @@ class Operator(Program):
                 self.jobs.why(job.job_id)
 
 
-PROGRAMS: dict[str, Callable[[Task], Any]] = {"publisher": Publisher, "worker": Worker, "operator": Operator}
+class Veteran(Worker):
+    """A worker that nobody kills: to see what a long life does to it."""
+
+    name = "veteran"
+
+
+PROGRAMS: dict[str, Callable[[Task], Any]] = {
+    "publisher": Publisher,
+    "worker": Worker,
+    "operator": Operator,
+    "veteran": Veteran,
+}
 
 
 def main(name: str, task: Task, log: str) -> None:
