@@ -41,8 +41,8 @@ class Size:
     drain: float = 90.0
 
 
-FULL = Size(acked=2500, faults=100, pause=0.3, most=180.0)
-BRIEF = Size(acked=800, faults=30, pause=0.3, most=60.0)
+FULL = Size(acked=2500, faults=100, pause=0.3, most=400.0)
+BRIEF = Size(acked=800, faults=30, pause=0.3, most=150.0)
 
 
 @dataclass

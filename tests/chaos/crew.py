@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,8 @@ class Crew:
         self._context = multiprocessing.get_context("spawn" if self.environment else "forkserver")
         if not self.environment:
             self._context.set_forkserver_preload(["warm"])  # type: ignore[attr-defined]
+            with _environment({"PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, sys.path)])}):
+                forkserver.ensure_running()  # before Python 3.13 it is not told of `sys.path`
 
     def start(self, kind: str, **changes: Any) -> Member:
         """Start one more."""
