@@ -232,7 +232,9 @@ class Stage:
             self.crew.dismiss(kind)
         with self.quiet() as queue:
             for name in QUEUES:
+                op = self.history.invoke("resume", queue=name)
                 queue.resume(name)
+                op.ok()
             if not self.cell.has_celery:
                 self.violations += at_rest(queue)
             self.crew.task = self.task
