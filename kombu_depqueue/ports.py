@@ -18,6 +18,8 @@ Common to all operations
 - The database failing raises `StorageError`, at the latest after `deadline` seconds.
 - When an operation that writes has returned, its effect is committed (or part
   of the caller's transaction, where a `connection` was given).
+- A caller's transaction must see what others have committed since it began, where that decides (dependencies, ids that
+  are given, the end of a job): `InvalidJob` for another isolation level than READ COMMITTED, on databases with levels.
 - Within `with enlist(connection):` what is enqueued, acked and finished is part of that transaction, as if
   `connection` were given; within `async with enlist(...)` what is enqueued, inserted at the end of the block.
 - With the option `signing_keys` what is enqueued is signed, and what was forged or changed in the database since is
