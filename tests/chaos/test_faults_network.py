@@ -17,7 +17,7 @@ from sqlalchemy import Engine, text
 
 from kombu_depqueue import DepQueueError, Empty, JobMessage, JobQueue, JobState, StorageError, create_tables
 from kombu_depqueue.testing.fixtures import Database, MakeQueue, Place
-from kombu_depqueue.testing.helpers import drain, in_threads, wait_until
+from kombu_depqueue.testing.helpers import assert_nothing_ready, drain, in_threads, wait_until
 
 pytestmark = pytest.mark.only("postgresql", "mysql")
 
@@ -251,3 +251,21 @@ def test_each_fault_happens_and_each_job_is_there_once(
     assert wanted == seen
     counts = make_queue(url=scene.quiet_url, create=False)
     wait_until(lambda: not any(q.ready + q.leased for q in counts.queues() if q.name == "t"), 30)
+
+
+@pytest.mark.only("postgresql")
+def test_a_session_that_ended_unheard_by_its_own_process_is_no_death(
+    scene: Scene, proxy: Proxy, make_queue: MakeQueue, quiet: JobQueue
+) -> None:
+    """A firewall forgets the connection that listens, which says nothing for hours; the server gives it up."""
+    holder = make_queue(url=scene.url, create=False, lease=120.0)
+    holder.enqueue("t")
+    reservation = holder.reserve(0, queues=["t"])
+    assert_nothing_ready(holder, 0.3, ["t"])  # it listens
+    wait_until(lambda: holder._keeper._told)
+    assert_nothing_ready(quiet, 0.3, ["t"])  # it looks after others from now on
+    wait_until(lambda: quiet._waiter.sees_sessions)
+    assert proxy.part(saying=b"LISTEN") == 1
+    assert_nothing_ready(quiet, 8.0, ["t"])
+    reservation.ack()
+    assert holder.status(reservation.job_id).attempt == 1
