@@ -10,9 +10,9 @@ from contextlib import suppress
 from uuid import uuid4
 
 import pytest
-from chaos.faults.base import Scene
-from chaos.faults.network import BlackHole, CutAll, CutAtCommit, Refusal, SlowNetwork, proxied
-from chaos.faults.proxy import Proxy, When
+from faults.base import Scene
+from faults.network import BlackHole, Refusal, SlowNetwork, proxied
+from faults.proxy import Proxy, When
 from sqlalchemy import Engine, text
 
 from kombu_depqueue import DepQueueError, Empty, JobMessage, JobQueue, JobState, StorageError, create_tables
@@ -240,14 +240,12 @@ def test_each_fault_happens_and_each_job_is_there_once(
     try:
         for fault in [fault for fault in scene.faults for _ in range(15 if full else 1)]:
             before = len(wanted)
-            fault.inject(chance)
+            assert fault.inject(chance) is not False, f"no {fault.name}"
             wait_until(lambda before=before: len(wanted) > before, 20)
     finally:
         done.set()
         for thread in threads:
             thread.join(30)
-    cuts = [fault for fault in scene.faults if isinstance(fault, CutAtCommit | CutAll)]
-    assert [fault.name for fault in cuts if not fault.happened] == []
     assert wanted == seen
     counts = make_queue(url=scene.quiet_url, create=False)
     wait_until(lambda: not any(q.ready + q.leased for q in counts.queues() if q.name == "t"), 30)

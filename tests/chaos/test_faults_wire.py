@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from chaos.faults.wire import MariaDBWire, PostgreSQLWire, Wire
+from faults.wire import MariaDBWire, PostgreSQLWire, Wire
 
 
 def message(kind: bytes, body: bytes) -> bytes:

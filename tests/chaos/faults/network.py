@@ -5,13 +5,17 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from uuid import uuid4
 
-from chaos.faults.base import Scene
-from chaos.faults.proxy import Proxy, When
+from faults.base import Scene
+from faults.proxy import Proxy, When
 
-__all__ = ["BlackHole", "CutAll", "CutAtCommit", "Refusal", "SlowNetwork", "proxied"]
+from kombu_depqueue.testing.places import admin_engine, place_of
+from kombu_depqueue.testing.servers import SERVERS
+
+__all__ = ["BlackHole", "CutAll", "CutAtCommit", "Refusal", "SlowNetwork", "behind_a_network", "proxied"]
 
 
 @dataclass
@@ -27,13 +31,14 @@ class CutAtCommit:
     def name(self) -> str:
         return f"cut {self.when.value} commit"
 
-    def inject(self, chance: random.Random) -> None:
+    def inject(self, chance: random.Random) -> bool:
         time.sleep(chance.random() * 0.05)  # not always the same statement
         cut = self.proxy.cut(self.when, self.matching)
-        if cut.happened.wait(5.0):
-            self.happened += 1
-        else:
+        if not cut.happened.wait(5.0):
             self.proxy.forget(cut)
+            return False
+        self.happened += 1
+        return True
 
 
 @dataclass
@@ -44,8 +49,10 @@ class CutAll:
     happened: int = 0
     name: str = "all connections cut"
 
-    def inject(self, chance: random.Random) -> None:
-        self.happened += self.proxy.cut_all() > 0
+    def inject(self, chance: random.Random) -> bool:
+        found = self.proxy.cut_all()
+        self.happened += found > 0
+        return found > 0
 
 
 @dataclass
@@ -99,3 +106,14 @@ def proxied(url: str) -> Iterator[tuple[Scene, Proxy]]:
         cuts = [CutAtCommit(proxy, when) for when in When]
         others = [CutAll(proxy), SlowNetwork(proxy), BlackHole(proxy), Refusal(proxy)]
         yield Scene(proxy.url, url, [*cuts, *others]), proxy
+
+
+@contextmanager
+def behind_a_network(database: str) -> Iterator[Scene]:
+    """A place of its own on the server that all tests use ("postgresql", "mysql"), seen through a proxy."""
+    with ExitStack() as stack:
+        admin = admin_engine(stack.enter_context(SERVERS[database]()))
+        stack.callback(admin.dispose)
+        place = stack.enter_context(place_of(admin, f"network_{uuid4().hex[:12]}"))
+        scene, _ = stack.enter_context(proxied(place.url))
+        yield scene

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from chaos.faults.wire import MariaDBWire, Message, PostgreSQLWire, Wire
+from faults.wire import MariaDBWire, Message, PostgreSQLWire, Wire
 from sqlalchemy import URL, make_url
 
 __all__ = ["Cut", "Proxy", "When"]
