@@ -128,6 +128,11 @@ class Waiter:
             self.session = session
             self.session_changed()
 
+    def renew_session(self) -> None:
+        """Listen on another connection: the server has given up this one."""
+        if isinstance(self._watch, _Listener):
+            self._watch.reconnect()
+
     def ticket(self) -> int:
         """Take before looking: `wait` returns at once if there was a hint since."""
         return self._generation
@@ -271,6 +276,7 @@ class _Listener:
         self._queues = queues
         self._read, self._write = os.pipe()
         self._closed = False
+        self._connection: Any = None
         self._listening = threading.Event()
         settings, dialect = database.settings, database.dialect
         self.enabled = dialect.has_notify and settings.notify and not getattr(dialect, "pooled", False)
@@ -301,6 +307,13 @@ class _Listener:
         os.close(self._read)
         os.close(self._write)
 
+    def reconnect(self) -> None:
+        """Give up the connection, on which nothing more will come, for another."""
+        connection = self._connection
+        if connection is not None:
+            logger.info("the session that listens has ended, unheard: beginning another")
+            self._database.dialect.abort(connection)
+
     def _run(self) -> None:
         pause = 0.1
         while not self._closed:
@@ -311,11 +324,13 @@ class _Listener:
             else:
                 fairy.detach()  # it never goes back to the pool: it would go on listening there
                 pause = 0.1
+                self._connection = fairy.dbapi_connection
                 try:
-                    self._listen(fairy.dbapi_connection)
+                    self._listen(self._connection)
                 except self._database.dialect.driver_errors() as error:
                     logger.debug("listening broke off: %s", type(error).__name__)
                 finally:
+                    self._connection = None
                     with contextlib.suppress(*self._database.dialect.driver_errors()):
                         fairy.close()
             self._waiter.has_session(None)
