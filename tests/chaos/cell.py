@@ -127,7 +127,7 @@ class Stage:
         options = {"retention": 86400.0, "deadline": 15.0, "poll_interval": 0.2, **cell.options}
         told = {name: str(value) for name, value in options.items()}
         publishers = max(1, cell.crew.get("publisher", 1))
-        engine_url = place.engine_url
+        engine_url = self.ground.scene.url
         if self.ground.sessions is not None:
             engine_url = _plain(self.ground.sessions.url)
         return Task(
