@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from faults import disk
 from faults.network import behind_a_network
 from faults.servers import mariadb, postgresql
 from grounds import SceneMaker
@@ -83,6 +84,7 @@ _CELLS = [
             ("celery-network-mysql", "mysql", BOTH, lambda: behind_a_network("mysql")),
             ("server-postgresql", "postgresql", NATIVE, postgresql),
             ("server-mysql", "mysql", NATIVE, mariadb),
+            ("disk-postgresql", "postgresql", NATIVE, disk.postgresql),
             ("celery-server-postgresql", "postgresql", BOTH, postgresql),
         )
     ),
