@@ -393,7 +393,7 @@ def test_a_session_that_is_left_in_a_transaction_is_found(database: Database, pl
         assert ground.idle_transactions() == []
         connection.execute(text("BEGIN"))
         connection.execute(text("INSERT INTO mine VALUES (1)"))
-        assert "idle in transaction" in str(wait_until(ground.idle_transactions, 10))
+        assert "idle in transaction" in str(wait_until(ground.idle_transactions, 10, interval=0.3))
     engine.dispose()
 
 
