@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from faults import disk
+from faults import clock, disk
 from faults.network import behind_a_network
 from faults.servers import mariadb, postgresql
 from grounds import SceneMaker
@@ -85,9 +85,11 @@ _CELLS = [
             ("server-postgresql", "postgresql", NATIVE, postgresql),
             ("server-mysql", "mysql", NATIVE, mariadb),
             ("disk-postgresql", "postgresql", NATIVE, disk.postgresql),
+            ("programs-clock-postgresql", "postgresql", NATIVE, clock.shifted_programs),
             ("celery-server-postgresql", "postgresql", BOTH, postgresql),
         )
     ),
+    Cell("clock-postgresql", "postgresql", BOTH, SOME_DEATHS, scene=clock.postgresql, hold=0.0, clock_jumps=True),
     Cell(
         "order-sqlite", "sqlite", {"publisher": 3, "worker": 1}, {"publisher killed": 3, "file locked": 1}, plain=True
     ),
