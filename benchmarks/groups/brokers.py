@@ -33,6 +33,8 @@ POOLS = {"solo": (), "threads": ("-c", "4"), "prefork": ("-c", "2")}
 FLOOR = "memory (floor)"
 SLOW = ("sqla on PostgreSQL", "sqla on SQLite")
 """They move some hundred tasks a second: a quarter as many will do."""
+ADAPTER, UNSYNCED = "depqueue with its adapter", "depqueue, not synced"
+ABOUT_PUBLISHING = ("RabbitMQ, confirms", UNSYNCED)
 FEW = ("depqueue on PostgreSQL", "RabbitMQ", "Redis, everysec", FLOOR)
 """Those with whom all pools and acks are measured: each turn takes some seconds."""
 
@@ -42,8 +44,7 @@ class Broker:
 
     def __init__(self, name: str, address: Address, file: Path, environment: Mapping[str, str] | None = None) -> None:
         self.name, self.address, self.file = name, address, file
-        self.environment = dict(environment or {})
-        """What its workers are told beside."""
+        self.environment = {**address.environment, **(environment or {})}
         self.app = make_app(address.url, dict(address.options))
         self.file.touch()
 
@@ -150,7 +151,7 @@ def publish(scene: Scene) -> Iterator[Row]:
         with broker.queue() as queue:
             return broker.send(queue, count)
 
-    with _brokers(scene) as brokers:
+    with _brokers(scene, [n for n in contenders.BROKERS if n != ADAPTER]) as brokers:
         yield from _compare(scene, brokers, "apply_async", scene.pick(1_500, 500, 20), run, goals)
 
 
@@ -175,7 +176,7 @@ def drain(scene: Scene) -> Iterator[Row]:
 
 def _cells(scene: Scene) -> Iterator[tuple[str, str, Sequence[str]]]:
     """Which pools and acks are measured with whom."""
-    everybody = [n for n in contenders.BROKERS if n != "RabbitMQ, confirms"]  # those are about publishing
+    everybody = [n for n in contenders.BROKERS if n not in ABOUT_PUBLISHING]
     if scene.size == "smoke":
         yield "solo", "late", [*scene.few(OURS[d] for d in scene.databases), FLOOR]
         return
@@ -212,7 +213,8 @@ def kombu(scene: Scene) -> Iterator[Row]:
             spent[what].setdefault(broker.name, []).append(seconds / count)
         return sum(taken.values())
 
-    names = [n for n in contenders.BROKERS if n not in SLOW or scene.size != "quick"]
+    slow = SLOW if scene.size == "quick" else ()
+    names = [n for n in contenders.BROKERS if n not in (ADAPTER, UNSYNCED, *slow)]
     with _brokers(scene, names) as brokers:
         busy = next(_compare(scene, brokers, "", count, run, {})).busy or 0.0
     ours: dict[str, Mapping[str, float]] = {OURS["postgresql"]: {}, OURS["sqlite"]: {}}
@@ -252,7 +254,7 @@ def _consume(connection: Connection, queue: Queue, count: int) -> None:
 def latency(scene: Scene) -> Iterator[Row]:
     """From `apply_async` to the task's body in another process (-P solo): idle, and at half of what can be moved."""
     count, rounds = scene.pick(100, 60, 5, 200), scene.pick(2, 1, 1, 5)
-    names = [n for n in contenders.BROKERS if n not in (FLOOR, "RabbitMQ")]
+    names = [n for n in contenders.BROKERS if n not in (FLOOR, "RabbitMQ", ADAPTER, UNSYNCED)]
     if scene.size in ("quick", "smoke"):
         names = scene.few(n for n in names if n not in (*SLOW, "Redis, always", "pgmq"))
     found: dict[str, dict[str, list[list[float]]]] = {"idle": {}, "half load": {}}
