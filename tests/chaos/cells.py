@@ -8,6 +8,7 @@ from typing import Any
 
 from faults import clock, disk
 from faults.network import behind_a_network
+from faults.pooler import pooled
 from faults.servers import mariadb, postgresql
 from grounds import SceneMaker
 
@@ -85,6 +86,8 @@ _CELLS = [
             ("server-postgresql", "postgresql", NATIVE, postgresql),
             ("server-mysql", "mysql", NATIVE, mariadb),
             ("disk-postgresql", "postgresql", NATIVE, disk.postgresql),
+            ("pooler-postgresql", "postgresql", NATIVE, pooled),
+            ("celery-pooler-postgresql", "postgresql", BOTH, pooled),
             ("programs-clock-postgresql", "postgresql", NATIVE, clock.shifted_programs),
             ("celery-server-postgresql", "postgresql", BOTH, postgresql),
         )
