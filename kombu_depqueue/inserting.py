@@ -20,7 +20,7 @@ from kombu_depqueue.entry import Entry
 from kombu_depqueue.errors import Duplicate, InvalidJob, NotExist
 from kombu_depqueue.job import JobState
 from kombu_depqueue.schema import Flag
-from kombu_depqueue.signing import Facts, Keys
+from kombu_depqueue.signing import Facts, Keys, bare
 from kombu_depqueue.sql import Prepared
 from kombu_depqueue.statements import StoredJob
 
@@ -151,10 +151,18 @@ def _are_there(tx: Tx, dialect: Dialect, entries: Sequence[Entry]) -> bool:
     sql = dialect.sql
     found = {i for s in (sql.live_ids, sql.taken_ids) for (i,) in tx.all(s, ids=asked)}
     if tx.again:
-        return bool(found)
+        anew = {e.job_id: e for e in entries if e.supersedes and e.job_id is not None}
+        return bool(found - anew.keys()) or (bool(anew) and _stand_so(tx, dialect, anew))
     if found:
         raise Duplicate(*(i for i in asked if i in found))
     return False
+
+
+def _stand_so(tx: Tx, dialect: Dialect, entries: Mapping[UUID, Entry]) -> bool:
+    """Whether deliveries that supersede others are stored: the id alone may be that of the older one."""
+    rows = tx.all(dialect.sql.contents, ids=list(entries))
+    stored = {i: (bare(None if envelope is None else bytes(envelope)), bytes(body)) for i, envelope, body in rows}
+    return all(stored.get(i) == (e.envelope, bytes(e.body)) for i, e in entries.items())
 
 
 def _refuse_twice(ids: Sequence[UUID]) -> None:

@@ -173,11 +173,25 @@ class Store(Arrivals):
 
         `told`: it is known to have dependents.
         """
-        if connection is None and self.dialect.steps_are_statements:
-            if not told and self.database.write(lambda tx: self.dialect.ack_one(tx, key, ending), begin=False):
-                return Released(set(), [])
-            return self._finished(*self._end_and_release([key], [job_id] if job_id else [], ending), [key])
-        return self.end(key, ending, connection=connection)
+        if connection is not None or not self.dialect.steps_are_statements:
+            return self.end(key, ending, connection=connection)
+        again = [False]
+
+        def ack(tx: Tx) -> bool:
+            again[0] |= tx.again
+            return self.dialect.ack_one(tx, key, ending)
+
+        if not told and self.database.write(ack, begin=False):
+            return Released(set(), [])
+        ids = [job_id] if job_id else []
+        released = self._finished(*self._end_and_release([key], ids, ending, again), [key])
+        if released is None and again[0] and self._stands_so(ids, ending):
+            return Released(set(), [])  # by a try whose answer was lost
+        return released
+
+    def _stands_so(self, ids: Sequence[UUID], ending: Ending) -> bool:
+        standing = self.database.read(lambda tx: tx.all(self.sql.ended_among, ids=ids)) if ids else []
+        return [tuple(end[1:]) for end in standing] == [(ending.status, ending.result, ending.reason)]
 
     def ack_many(self, acks: Acks) -> None:
         """Ack several without results, in one statement where nobody depends on them."""
@@ -205,8 +219,14 @@ class Store(Arrivals):
         acks.ended = plain | set(ended)
         return self._tell(tx, list(ended.values()))
 
-    def _end_and_release(self, keys: Sequence[Key], notes: Sequence[UUID], ending: Ending) -> tuple[set[int], Released]:
+    def _end_and_release(
+        self, keys: Sequence[Key], notes: Sequence[UUID], ending: Ending, again: list[bool] | None = None
+    ) -> tuple[set[int], Released]:
+        """`again` is told whether an earlier try may have taken place."""
+
         def work(tx: Tx) -> Callable[[], tuple[set[int], Released]]:
+            if again is not None:
+                again[0] |= tx.again
             return self.dialect.end_and_release(tx, keys, notes, ending, RELEASE_LIMIT)
 
         return self.database.pipeline(work)

@@ -27,21 +27,13 @@ from sqlalchemy.schema import CreateIndex, CreateSequence, CreateTable
 
 from kombu_depqueue.changes import Change
 from kombu_depqueue.dialects import postgresql_sql
-from kombu_depqueue.dialects.base import RESULTS, Dialect, Failure, Tx
+from kombu_depqueue.dialects.base import RESULTS, Dialect, Failure, Tx, refuse_isolation
 from kombu_depqueue.dialects.inspection import Inspection
 from kombu_depqueue.dialects.steps import Claimed, Ending, Key, Released, Wanted, in_order
 from kombu_depqueue.errors import Duplicate
 
 __all__ = ["PostgreSQL"]
 
-_KNOBS = {
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "jit": "off",
-}
 COLLISIONS = ("23505", "42P06", "42P07", "42710")
 """What a creator meets that another was faster: a name is taken (in the catalog; as schema, table, another object)."""
 LOCKS = 1024
@@ -95,6 +87,7 @@ class PostgreSQL(Dialect):
     rows_in_one: ClassVar[int] = 1000
     pipelines: ClassVar[bool] = True
     has_notify: ClassVar[bool] = True
+    has_standbys: ClassVar[bool] = True
     has_sessions: ClassVar[bool] = True
     has_roles: ClassVar[bool] = True
     transaction: type[Tx] = _Tx
@@ -102,6 +95,8 @@ class PostgreSQL(Dialect):
     def __init__(self, settings: Any, engine: object = None) -> None:
         self.pooled = not settings.prepared_statements
         """Behind a pooler in transaction mode: nothing may depend on the session."""
+        self._host: tuple[str, int] | None = None
+        """Of several, the one that was good last."""
         super().__init__(settings, engine)
         self.own = postgresql_sql.texts(self.tables, self.sql, f"{self._channel}{RESULTS}")
 
@@ -127,27 +122,34 @@ class PostgreSQL(Dialect):
     def _connect(self, dialect: Any, record: Any, args: list[Any], options: dict[str, Any]) -> Any:
         import psycopg
 
-        from kombu_depqueue.dialects.lean import LeanConnection
+        from kombu_depqueue.dialects import lean
 
-        own = {"connect_timeout": max(2, int(self.settings.deadline)), "application_name": "depqueue"}
-        options = {**own, **options, "autocommit": True, "client_encoding": "utf8"}
+        options = lean.connect_options(options, self.time_left(), self._host)
         if not self.pooled:
-            knobs = " ".join(f"-c {k}={v}" for k, v in _KNOBS.items())
-            tuned = {**options, "options": f"{options.get('options', '')} {knobs}".strip()}
             try:
-                return LeanConnection.connect(*args, **tuned)
+                return lean.LeanConnection.connect(*args, **lean.tuned(options))
             except psycopg.OperationalError as error:
                 if "unsupported startup parameter" not in str(error):
                     raise
                 self.pooled = True
-        return LeanConnection.connect(*args, **options)
+        return lean.LeanConnection.connect(*args, **options)
 
     def _prepare(self, connection: Any, record: object) -> None:
+        self._host = connection.info.host, connection.info.port
         # Not in `_connect`: here the watchdog knows the connection, should the server freeze.
         if not self.pooled:
             mode = connection.execute("SELECT current_setting('plan_cache_mode')").fetchone()
             self.pooled = mode != ("force_generic_plan",)  # a pooler has swallowed the options
         connection.prepare(pooled=self.pooled)
+
+    def begin(self, cursor: Any, *, durable: bool) -> None:
+        """Differs: behind a pooler another isolation level may be the default, and with it locks do not suffice."""
+        cursor.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+
+    def check_isolation(self, tx: Tx) -> None:
+        """Differs: REPEATABLE READ and SERIALIZABLE do not see what was committed since they began."""
+        tx.cursor.execute("SHOW transaction_isolation")
+        refuse_isolation(tx.cursor.fetchone()[0].upper(), "READ COMMITTED")
 
     def cursor(self, connection: Any) -> Any:
         """Differs: not psycopg's, which costs twice the CPU."""
@@ -161,6 +163,11 @@ class PostgreSQL(Dialect):
         else:
             with connection.pipeline():
                 yield
+        connection.check_replicated()
+
+    def make_sure(self, tx: Tx) -> None:
+        """Differs: what a commit that was canceled left is seen, though perhaps no standby has it."""
+        tx.cursor.execute(self.own["make_sure"])
 
     def create_tables(self, connection: Any) -> None:
         """Differs: a schema and a sequence. Of two creators one fails where it met the other, and begins anew."""
