@@ -18,7 +18,6 @@ from kombu_depqueue import InvalidJob, JobMessage
 from kombu_depqueue import entry as entries
 from kombu_depqueue.entry import encode_json
 
-
 ID = UUID(int=7 << 76 | 2 << 62 | 1)
 
 
