@@ -91,21 +91,28 @@ class Database:
         work: Callable[[Tx], T],
         *,
         begin: bool = True,
+        single: bool = False,
         durable: bool = True,
         done: Callable[[Tx, T], bool] | None = None,
     ) -> T:
         """Run `work` in a transaction that writes; `begin=False`: it is one statement where steps are.
 
+        `single`: it is one statement on any database, at the first try.
+
         Tried again until the deadline when the transaction was rolled back by a conflict, and when
         the connection broke; if it broke while committing, `tx.again` tells the work that an earlier
         try may have taken place. Work that cannot simply be repeated comes with `done(tx, answer)`:
-        it tells whether the try that had this answer took place (not with `begin=False`).
+        it tells whether the try that had this answer took place (not with `begin=False` or `single`).
         """
         self.ensure_schema()
         if done is not None:
             work = _unless_done(work, done)
-        alone = not begin and self.dialect.steps_are_statements
-        return self._retrying(lambda c, again: self._write(c, work, again, alone=alone, durable=durable))
+        steps = self.dialect.steps_are_statements
+        alone = (not begin and steps) or single
+        # Where a step is several statements, so is looking whether an earlier try took place.
+        return self._retrying(
+            lambda c, again: self._write(c, work, again, alone=alone and (steps or not again), durable=durable)
+        )
 
     def pipeline(self, work: Callable[[Tx], Callable[[], T]], *, begin: bool = True) -> T:
         """As write, but all that `work` executes is sent at once; it returns how to fetch the answer."""
@@ -161,6 +168,7 @@ class Database:
     def _write(self, connection: Any, work: Callable[[Tx], T], again: bool, *, alone: bool, durable: bool) -> T:
         tx = self._tx(connection, again, durable)
         if alone:
+            self.dialect.begin_none(tx.cursor, durable=durable)
             try:
                 result = work(tx)
                 if again and durable:
@@ -181,6 +189,9 @@ class Database:
         try:
             self.dialect.commit(tx.cursor)
         except Exception as error:
+            # SQLite may leave the transaction open when it is busy or the disk is full: nobody could begin another.
+            with contextlib.suppress(*self.errors):
+                self.dialect.rollback(connection)
             _maybe_committed(error)
             raise
         return result

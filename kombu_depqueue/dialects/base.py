@@ -65,6 +65,11 @@ class Tx:
         self.cursor.execute(statement.sql, statement.bind(values))
         return int(self.cursor.rowcount)
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What runs inside gives no answer, and so may be sent at once."""
+        yield
+
     def many(self, statement: Prepared, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run a statement for each set of values."""
         if len(rows) == 1:
@@ -140,6 +145,9 @@ class Dialect(Steps):
     def begin(self, cursor: Any, *, durable: bool) -> None:
         """Begin a transaction that will write; `durable=False`: losing it in a power cut does no harm."""
         cursor.execute("BEGIN")
+
+    def begin_none(self, cursor: Any, *, durable: bool) -> None:
+        """A statement follows that is a transaction by itself."""
 
     def commit(self, cursor: Any) -> None:
         """Commit."""

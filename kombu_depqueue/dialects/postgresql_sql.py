@@ -104,6 +104,8 @@ _WITH_RESULTS = _ACKED.replace(
 )
 
 ACK_MANY, ACK_MANY_RESULTS = (f"{acked}\nSELECT seq FROM gone {_HEARD}" for acked in (_ACKED, _WITH_RESULTS))
+# To be ready for a record that is there already costs each job 1.6 us of 9, and 50 bytes of WAL: the store is.
+ACK_MANY = ACK_MANY.replace(_NEWER, "")
 
 # What is acked may be ready in the snapshot that both see: its lease has expired, and nobody was given it yet.
 _NOT_ACKED = """consumer_id IS NULL
