@@ -55,6 +55,10 @@ class Database:
                 self._connections.flush()
             self.dialect.engine.dispose(close=not forked)
 
+    def abandon(self) -> None:
+        """Make every call, also those that are being tried again, end with QueueClosed."""
+        self._closed = True
+
     def is_closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed

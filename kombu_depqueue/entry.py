@@ -97,6 +97,11 @@ class Entry:
         return self.id_is_new and not self.supersedes and self.run_at is None and not self.edges
 
     @property
+    def asks(self) -> bool:
+        """Others' jobs decide about it: its dependencies, or one that has its id."""
+        return bool(self.edges) or (self.job_id is not None and not self.id_is_new and not self.supersedes)
+
+    @property
     def common(self) -> tuple[object, ...]:
         """What plain entries must share to be inserted by one statement."""
         return (self.max_attempts, self.expires_in, self.hold, self.flags, self.supersedes)

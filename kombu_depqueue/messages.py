@@ -58,6 +58,10 @@ class MessageQueue(JobQueue):
         """Seconds to wait for a thread that is making a call."""
         return self._database.deadline.patience()
 
+    def abandon(self) -> None:
+        """Ask nothing more of a server that is lost: what is under way ends with its next try."""
+        self._database.abandon()
+
     @property
     def in_child(self) -> bool:
         """Whether this process was forked off the one that used it last."""

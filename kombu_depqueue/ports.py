@@ -21,6 +21,8 @@ Common to all operations
 - What a synchronous standby has not confirmed is never told as done, though the server does so when its wait for the
   standby is canceled: it is tried again until it is sure, else `StorageError.maybe_committed`; a call that is repeated
   (`Duplicate`, an ack) is answered only when the standby has what the first one did.
+- A caller's transaction must see what others have committed since it began, where that decides (dependencies, ids that
+  are given, the end of a job): `InvalidJob` for another isolation level than READ COMMITTED, on databases with levels.
 - Within `with enlist(connection):` what is enqueued, acked and finished is part of that transaction, as if
   `connection` were given; within `async with enlist(...)` what is enqueued, inserted at the end of the block.
 - With the option `signing_keys` what is enqueued is signed, and what was forged or changed in the database since is

@@ -200,11 +200,11 @@ class JobQueue(Operations):
             return []
         acks = Acks([(r.key, r.job_id) for r in todo])
         self._store.ack_many(acks)
+        self._woken_by_end(acks.queues)
         lost = [r for r in todo if r.key.seq not in acks.ended]
         lost = [r for r in lost if not self._ended_so(r, JobState.SUCCEEDED)]
-        for r in todo:
+        for r in todo:  # not before it is known how all stand: else asking again would get no answer
             self._settled(r)
-        self._woken_by_end(acks.queues)
         return [r for r in given if r in lost]
 
     # settling, called by Reservation
@@ -218,7 +218,7 @@ class JobQueue(Operations):
         ending = self._store.success(data)
         released = self._store.ack(reservation.key, reservation.job_id, ending, told=told, connection=connection)
         if released is None:
-            self._ended_before(reservation, JobState.SUCCEEDED, result)
+            self._not_held(reservation, JobState.SUCCEEDED, result)
             return
         if connection is None:
             self._settled(reservation)
@@ -226,13 +226,24 @@ class JobQueue(Operations):
             reservation.joined = True  # settled by the caller's commit; a rollback leaves it as it was
         self._woken_by_end(released.queues)
 
+    def _not_held(self, reservation: Reservation, state: JobState, result: Any = None) -> None:
+        """It was not held any more, which is well if this very hand-out ended the job so. Raises LeaseLost, Canceled.
+
+        If the database fails meanwhile nothing is settled: who asks again must get an answer.
+        """
+        error = None if self._ended_so(reservation, state, result) else self._lease_lost(reservation.job_id)
+        self._settled(reservation)
+        if error is not None:
+            raise error
+
     def settle_requeue(self, reservation: Reservation, delay: float) -> None:
         """See `Reservation.requeue`."""
         self._check()
         given = self._store.give_back(reservation.key, check_duration("delay", delay))
+        error = self._lease_lost(reservation.job_id) if given is None else None
         self._settled(reservation)
-        if given is None:
-            raise self._lease_lost(reservation.job_id)
+        if error is not None:
+            raise error
         self._given_back({reservation.key.queue_id})
 
     def settle_fail(self, reservation: Reservation, reason: str, result: Any) -> None:
@@ -240,7 +251,7 @@ class JobQueue(Operations):
         self._check()
         released = self._store.end(reservation.key, self._failure(reason, result))
         if released is None:
-            self._ended_before(reservation, JobState.FAILED, result)
+            self._not_held(reservation, JobState.FAILED, result)
             return
         self._settled(reservation)
         self._woken_by_end(released.queues)

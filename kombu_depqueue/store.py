@@ -105,6 +105,8 @@ class Store(Leases):
         if connection is not None:
             # In the caller's transaction, and so not remembered: it may be rolled back.
             def join(tx: Tx) -> set[int]:
+                if any(e.asks for e in entries):
+                    self.dialect.check_isolation(tx)
                 missing = [n for n in names if n not in self._queues]
                 numbers = self._queues | known | self._add_queues(tx, missing)
                 woken = insert_entries(tx, self.dialect, entries, numbers)

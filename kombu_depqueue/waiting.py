@@ -134,6 +134,11 @@ class Waiter:
             self.session = session
             self.session_changed()
 
+    def renew_session(self) -> None:
+        """Listen on another connection: the server has given up this one."""
+        if isinstance(self._watch, _Listener):
+            self._watch.reconnect()
+
     def ticket(self) -> int:
         """Take before looking: `wait` returns at once if there was a hint since."""
         return self._generation
@@ -317,6 +322,13 @@ class _Listener:
         os.close(self._read)
         os.close(self._write)
 
+    def reconnect(self) -> None:
+        """Give up the connection, on which nothing more will come, for another."""
+        connection = self._connection
+        if connection is not None:
+            logger.info("the session that listens has ended, unheard: beginning another")
+            self._database.dialect.abort(connection)
+
     def _run(self) -> None:
         pause = 0.1
         while not self._closed:
@@ -329,10 +341,11 @@ class _Listener:
                 pause = 0.1
                 self._connection = fairy.dbapi_connection
                 try:
-                    self._listen(fairy.dbapi_connection)
+                    self._listen(self._connection)
                 except self._database.dialect.driver_errors() as error:
                     logger.debug("listening broke off: %s", type(error).__name__)
                 finally:
+                    self._connection = None
                     with contextlib.suppress(*self._database.dialect.driver_errors()):
                         fairy.close()
             self._waiter.has_session(None)

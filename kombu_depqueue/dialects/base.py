@@ -22,7 +22,7 @@ from kombu_depqueue.schema import tables
 from kombu_depqueue.settings import Settings
 from kombu_depqueue.sql import Prepared
 
-__all__ = ["RESULTS", "Dialect", "Failure", "Tx"]
+__all__ = ["RESULTS", "Dialect", "Failure", "Tx", "refuse_isolation"]
 
 RESULTS = 0
 """The number under which those listen who wait for the ends of jobs; no queue has it."""
@@ -76,6 +76,13 @@ class Tx:
             self.cursor.execute(statement.sql, statement.bind(rows[0]))
         elif rows:
             self.cursor.executemany(statement.sql, [statement.bind(r) for r in rows])
+
+
+def refuse_isolation(level: str, wanted: str) -> None:
+    """Refuse a caller's transaction of another isolation level. Raises InvalidJob."""
+    if level != wanted:
+        how = 'create_engine(..., isolation_level="READ COMMITTED")'
+        raise InvalidJob("connection", f"its transaction is {level}; READ COMMITTED is wanted: {how}")
 
 
 class Dialect(Steps):
@@ -148,6 +155,10 @@ class Dialect(Steps):
 
     def begin_none(self, cursor: Any, *, durable: bool) -> None:
         """A statement follows that is a transaction by itself."""
+
+    def check_isolation(self, tx: Tx) -> None:
+        """Refuse (InvalidJob) a caller's transaction that would not see what was committed since it began."""
+        return
 
     def commit(self, cursor: Any) -> None:
         """Commit."""

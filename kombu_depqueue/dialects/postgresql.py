@@ -27,7 +27,7 @@ from sqlalchemy.schema import CreateIndex, CreateSequence, CreateTable
 
 from kombu_depqueue.changes import Change
 from kombu_depqueue.dialects import postgresql_sql
-from kombu_depqueue.dialects.base import RESULTS, Dialect, Failure, Tx
+from kombu_depqueue.dialects.base import RESULTS, Dialect, Failure, Tx, refuse_isolation
 from kombu_depqueue.dialects.inspection import Inspection
 from kombu_depqueue.dialects.steps import Claimed, Ending, Key, Released, Wanted, in_order
 from kombu_depqueue.errors import Duplicate
@@ -141,6 +141,15 @@ class PostgreSQL(Dialect):
             mode = connection.execute("SELECT current_setting('plan_cache_mode')").fetchone()
             self.pooled = mode != ("force_generic_plan",)  # a pooler has swallowed the options
         connection.prepare(pooled=self.pooled)
+
+    def begin(self, cursor: Any, *, durable: bool) -> None:
+        """Differs: behind a pooler another isolation level may be the default, and with it locks do not suffice."""
+        cursor.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+
+    def check_isolation(self, tx: Tx) -> None:
+        """Differs: REPEATABLE READ and SERIALIZABLE do not see what was committed since they began."""
+        tx.cursor.execute("SHOW transaction_isolation")
+        refuse_isolation(tx.cursor.fetchone()[0].upper(), "READ COMMITTED")
 
     def cursor(self, connection: Any) -> Any:
         """Differs: not psycopg's, which costs twice the CPU."""
