@@ -56,7 +56,7 @@ class Passing(Machine):
 
     @rule(index=INDEX)
     def expire_lease(self, index: int) -> None:
-        some = [c for c in [*self.consumers, *self.crashed] if self.is_registered(c)]
+        some = [c for c in self.lease_holders() if self.is_registered(c)]
         if not some:
             return
         consumer, table = some[index % len(some)], self.tables.consumer

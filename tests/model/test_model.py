@@ -9,14 +9,16 @@ The ordinary run takes the same steps each time; with `--full` they are drawn by
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import seed as seeded
 from hypothesis.stateful import run_state_machine_as_test as run_machine
+from model.channels import ChannelMachine
 from model.native import QueueMachine
 
 from kombu_depqueue import cursor, limits
@@ -31,8 +33,12 @@ BRIEF = {"sqlite": 20, "postgresql": 5, "mysql": 2}
 WANTED = {"sqlite": 100_000, "postgresql": 10_000, "mysql": 5_000}
 """Steps of all shards, with --full."""
 SHARDS = 4
-SIGNED = 1
-"""The shard whose jobs are signed."""
+PHASES = [Phase.generate, Phase.shrink] if "DEPQUEUE_NO_SHRINK" not in os.environ else [Phase.generate]
+DOORS: dict[str, tuple[type[Any], float, int | None]] = {
+    "native": (QueueMachine, 0.6, 1),
+    "kombu": (ChannelMachine, 0.4, None),
+}
+"""The machine, its share of the steps, and the shard whose jobs are signed."""
 
 
 @pytest.fixture
@@ -59,6 +65,7 @@ def run(base: type[Any], place: Place, database: Database, examples: int, drawn:
         deadline=None,
         suppress_health_check=list(HealthCheck),
         print_blob=False,
+        phases=PHASES,
     )
     run_machine(seeded(drawn)(machine), settings=how)
     return steps
@@ -66,8 +73,10 @@ def run(base: type[Any], place: Place, database: Database, examples: int, drawn:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_queue_does_what_the_model_says(
+    door: str,
     shard: int,
     place: Place,
     database: Database,
@@ -76,14 +85,15 @@ def test_queue_does_what_the_model_says(
     seed: int,
     record_property: Callable[[str, object], None],
 ) -> None:
-    wanted = WANTED[database.name] // SHARDS
-    options = {"signing_keys": "a=hmac:" + "c2lnbmVkIGJ5IHRoZSB0ZXN0cywgMzIgYnl0ZXMhISE="} if shard == SIGNED else {}
+    machine, share, signed = DOORS[door]
+    wanted = int(WANTED[database.name] // SHARDS * share)
+    options = {"signing_keys": "a=hmac:" + "c2lnbmVkIGJ5IHRoZSB0ZXN0cywgMzIgYnl0ZXMhISE="} if shard == signed else {}
     steps: Counter[str] = Counter()
     if full:
         while steps.total() < wanted:
             examples = max(5, (wanted - steps.total()) // (STEPS - 5))
-            steps += run(QueueMachine, place, database, examples, seed * 1000 + shard * 100 + len(steps), **options)
+            steps += run(machine, place, database, examples, seed * 1000 + shard * 100 + len(steps), **options)
     else:
-        steps = run(QueueMachine, place, database, BRIEF[database.name], shard, **options)
-    record_property("tally", f"{database.name}, native, shard {shard}: {steps.total()} steps {dict(steps)}")
+        steps = run(machine, place, database, BRIEF[database.name], shard, **options)
+    record_property("tally", f"{database.name}, {door}, shard {shard}: {steps.total()} steps {dict(steps)}")
     assert steps.total() >= (wanted if full else BRIEF[database.name] * 10)
