@@ -58,8 +58,8 @@ class Channel(Declarations):
         self._tags = count(1)
         self._consumers: dict[str, Consumer] = {}
         self._unacked: OrderedDict[int, Claimed] = OrderedDict()
-        self._owing: set[int] = set()
-        """Delivery tags of messages whose ack says only that they were taken."""
+        self._owing: dict[int, Callable[[], bool]] = {}
+        """Delivery tags of messages whose ack says only that they were taken, unless this is true then."""
         self._unreadable: set[int] = set()
         self._unheard: dict[tuple[str, str], float] = {}
 
@@ -266,15 +266,16 @@ class Channel(Declarations):
                 self._unacked[tag] = claimed  # it can be acked again, or given back at the end
                 self._unacked.move_to_end(tag, last=False)
                 raise
-            self._owing.discard(tag)
+            self._owing.pop(tag, None)
             self._unreadable.discard(tag)
 
     def _ack(self, tag: int, claimed: Claimed) -> None:
         self.acks, self.acked_at = self.acks + 1, time.monotonic()
+        succeeded = self._owing.get(tag)
         if tag in self._unreadable:
             self._queue.conclude_held(claimed, self._queue.ending(JobState.FAILED, reason=UNREADABLE))
             self._may_have_more()
-        elif tag in self._owing and not self.connection.is_told(claimed):
+        elif succeeded is not None and not self.connection.is_told(claimed) and not succeeded():
             self.connection.deliveries.run_on(claimed)
         else:
             hurry = self.prefetch_count > 0 and self.has_room(self.credit(self.prefetch_count + self.reserve))
@@ -284,9 +285,12 @@ class Channel(Declarations):
         """A message could not be decoded: if it is acked all the same, it has not succeeded."""
         self._unreadable.add(delivery_tag)
 
-    def owe(self, delivery_tag: int) -> None:
-        """Somebody tells later what came of the message (`Transport.conclude`); its ack says nothing of that."""
-        self._owing.add(delivery_tag)
+    def owe(self, delivery_tag: int, succeeded: Callable[[], bool] = lambda: False) -> None:
+        """Somebody tells what came of the message (`Transport.conclude`); its ack says nothing of that.
+
+        Unless `succeeded()` is true then: nobody will tell more.
+        """
+        self._owing[delivery_tag] = succeeded
 
     @property
     def owes(self) -> bool:
@@ -308,7 +312,7 @@ class Channel(Declarations):
         else:
             self._queue.reject(held, told=told)
         # Only now: else a later message would be fetched in its stead. And what fails can be tried again.
-        self._owing.discard(delivery_tag)
+        self._owing.pop(delivery_tag, None)
         self._unreadable.discard(delivery_tag)
         self._unacked.pop(delivery_tag, None)
         self._may_have_more()

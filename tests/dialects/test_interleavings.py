@@ -108,7 +108,7 @@ def test_there_are_pairs_enough() -> None:
 def test_without_the_lock_dependents_are_stranded(scene: Scene, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """The tests above can fail: the lock on the dependency is what they stand on."""
 
-    def look_only(tx: Any, dialect: Any, entries: Any) -> dict[Any, int]:
+    def look_only(tx: Any, dialect: Any, entries: Any, plan: Any) -> dict[Any, int]:
         wanted = [dep for e in entries for dep, _ in e.edges]
         live = {i: inserting.LIVE for (i,) in tx.all(dialect.sql.live_ids, ids=wanted)}
         ended = {i: status for i, status, _, _ in tx.all(dialect.sql.ended_among, ids=wanted)}
