@@ -15,7 +15,7 @@ from kombu import Connection
 from model.comparing import Comparing
 from model.jobs import BLOCKED, LEASED, LONG, READY, SCHEDULED, Consumer, Held, Job
 from model.letters import ARGUMENTS, BINDINGS, EXCHANGES, KombuModel
-from model.machine import INDEX, MODES, WHO, rule
+from model.machine import INDEX, MODES, RARE, WHO, rule
 from model.passing import Passing
 from sqlalchemy import select, update
 
@@ -75,6 +75,9 @@ class ChannelMachine(Comparing, Passing):
             channel.queue_declare(name, arguments=arguments)
         for name, kind in EXCHANGES.items():
             channel.exchange_declare(name, kind)
+        for exchange, key, name in BINDINGS[::2]:
+            channel.queue_bind(name, exchange, key)
+        self.model.bindings.update(BINDINGS[::2])
         self.bodies = 0
 
     def new_model(self) -> KombuModel:
@@ -128,8 +131,12 @@ class ChannelMachine(Comparing, Passing):
         channel.basic_publish(message, *way)
         return body
 
-    @rule(who=WHO, spec=SPEC, way=WAYS)
-    def publish(self, who: int, spec: dict[str, Any], way: tuple[str, str]) -> None:
+    @rule(who=WHO, some=st.lists(st.tuples(SPEC, WAYS), min_size=1, max_size=4))
+    def publish(self, who: int, some: list[tuple[dict[str, Any], tuple[str, str]]]) -> None:
+        for spec, way in some:
+            self.publish_one(who, spec, way)
+
+    def publish_one(self, who: int, spec: dict[str, Any], way: tuple[str, str]) -> None:
         job_id = uuid4()
         headers, deps = self.published(spec, *way, job_id)
         targets = self.model.targets(*way)
@@ -151,19 +158,22 @@ class ChannelMachine(Comparing, Passing):
             self.model.cut(name)
 
     @precondition(lambda self: self.live_ids())
+    @RARE
     @rule(who=WHO, spec=SPEC, index=INDEX)
     def publish_taken_id(self, who: int, spec: dict[str, Any], index: int) -> None:
         ids = self.live_ids()
         with pytest.raises(Duplicate):
             self.send(who, spec, ("", "plain"), {"x-job-id": str(ids[index % len(ids)])})
 
+    @RARE
     @rule(who=WHO, spec=SPEC)
     def publish_with_unknown_dependency(self, who: int, spec: dict[str, Any]) -> None:
         with pytest.raises(NotExist):
             self.send(who, spec, ("", "plain"), {"depends_on": [str(uuid4())]})
 
-    @rule(who=WHO, spec=SPEC)
-    def publish_to_nobody(self, who: int, spec: dict[str, Any]) -> None:
+    @RARE
+    @rule(who=WHO)
+    def publish_to_nobody(self, who: int) -> None:
         message = self.links[who].channel.prepare_message("0", 0)
         with pytest.raises(ChannelError):
             self.links[who].channel.basic_publish(message, "direct", "nobody", mandatory=True)
@@ -181,7 +191,7 @@ class ChannelMachine(Comparing, Passing):
         newer = self.model.new(name, body=body, tracked=True, spec={**spec, "hold": False, "can_expire": False})
         self.model.supersede(job, newer)
 
-    @rule(who=WHO, spec=SPEC, name=st.sampled_from(("plain", "prio")), size=st.integers(1, 3))
+    @rule(who=WHO, spec=SPEC, name=st.sampled_from(("plain", "prio", "spent")), size=st.integers(1, 3))
     def publish_batch(self, who: int, spec: dict[str, Any], name: str, size: int) -> None:
         channel, jobs = self.links[who].channel, []
         batch = channel.create_publish_batch(10)
@@ -211,9 +221,14 @@ class ChannelMachine(Comparing, Passing):
         assert message.body in (job.body, job.body.encode())
         assert message.delivery_info["redelivered"] == job.redelivered
 
-    @rule(who=WHO, name=NAMES, no_ack=st.booleans())
-    def get(self, who: int, name: str, no_ack: bool) -> None:
-        link = self.links[who]
+    def some_queue(self, index: int) -> str:
+        """One that has something, if one has: else most looks would find nothing."""
+        names = [name for name in ARGUMENTS if self.model.ready(name)] if index % 8 else []
+        return (names or sorted(ARGUMENTS))[index % len(names or ARGUMENTS)]
+
+    @rule(who=WHO, index=INDEX, no_ack=st.sampled_from((False, False, True)))
+    def get(self, who: int, index: int, no_ack: bool) -> None:
+        link, name = self.links[who], self.some_queue(index)
         self.settle_order()
         message = link.channel.basic_get(name, no_ack=no_ack)
         expected = self.next_of({("", name)}, 1)
@@ -226,9 +241,9 @@ class ChannelMachine(Comparing, Passing):
             else:
                 self.take(link, message, job)
 
-    @rule(who=WHO, name=NAMES, prefetch=st.integers(1, 3))
-    def consume(self, who: int, name: str, prefetch: int) -> None:
-        link = self.links[who]
+    @rule(who=WHO, index=INDEX, prefetch=st.integers(1, 3))
+    def consume(self, who: int, index: int, prefetch: int) -> None:
+        link, name = self.links[who], self.some_queue(index)
         if name not in link.consumed:
             link.channel.basic_qos(0, prefetch, False)
             link.consumed[name] = link.channel.basic_consume(name, callback=link.arrived.append)
@@ -258,6 +273,7 @@ class ChannelMachine(Comparing, Passing):
         link.arrived.clear()
 
     @precondition(lambda self: any(link.consumed for link in self.links))
+    @RARE
     @rule(who=WHO)
     def cancel_consumer(self, who: int) -> None:
         link = self.links[who]
@@ -273,19 +289,18 @@ class ChannelMachine(Comparing, Passing):
 
     # settle
 
-    def mine(self, link: Link) -> list[Held]:
+    def mine(self, link: Consumer) -> list[Held]:
         return [h for h in self.held if h.consumer is link and not h.reservation.settled]
 
     def settled(self, link: Link) -> None:
         if link.channel.connection._deliveries is not None:
             link.channel.connection.deliveries.settlements.flush(at_once=True)
 
+    @precondition(lambda self: any(map(self.mine, self.links)))
     @rule(who=WHO, index=INDEX, multiple=st.booleans())
     def ack(self, who: int, index: int, multiple: bool) -> None:
-        link = self.links[who]
+        link = self.links[who] if self.mine(self.links[who]) else self.links[1 - who]
         mine = self.mine(link)
-        if not mine:
-            return
         chosen = mine[index % len(mine)]
         tag = chosen.reservation.message.delivery_tag
         link.channel.basic_ack(tag, multiple=multiple)
@@ -296,12 +311,11 @@ class ChannelMachine(Comparing, Passing):
         works = [h.job for h in some if h.job.token is h]
         self.model.end_all(works, JobState.SUCCEEDED)
 
+    @precondition(lambda self: any(map(self.mine, self.links)))
     @rule(who=WHO, index=INDEX, requeue=st.booleans())
     def reject(self, who: int, index: int, requeue: bool) -> None:
-        link = self.links[who]
+        link = self.links[who] if self.mine(self.links[who]) else self.links[1 - who]
         mine = self.mine(link)
-        if not mine:
-            return
         held = mine[index % len(mine)]
         link.channel.basic_reject(held.reservation.message.delivery_tag, requeue=requeue)
         held.reservation.settled = True
@@ -317,6 +331,7 @@ class ChannelMachine(Comparing, Passing):
         job.token = None
         self.model.lose(job)
 
+    @RARE
     @rule(who=WHO)
     def recover(self, who: int) -> None:
         link = self.links[who]
@@ -329,6 +344,7 @@ class ChannelMachine(Comparing, Passing):
             if held.job.token is held:
                 self.given_back(held)
 
+    @RARE
     @rule(who=WHO)
     def reopen(self, who: int) -> None:
         """Close a channel, or (every other time) the whole connection."""
@@ -346,6 +362,7 @@ class ChannelMachine(Comparing, Passing):
 
     # declare
 
+    @RARE
     @rule(index=INDEX)
     def bind(self, index: int) -> None:
         exchange, key, name = binding = BINDINGS[index % len(BINDINGS)]
@@ -353,6 +370,7 @@ class ChannelMachine(Comparing, Passing):
         self.model.bindings.add(binding)
 
     @precondition(lambda self: self.model.bindings)
+    @RARE
     @rule(index=INDEX)
     def unbind(self, index: int) -> None:
         some = sorted(self.model.bindings)
@@ -360,16 +378,19 @@ class ChannelMachine(Comparing, Passing):
         self.links[1].channel.queue_unbind(name, exchange, key)
         self.model.bindings.discard(binding)
 
+    @RARE
     @rule(who=WHO, name=NAMES)
     def declare_again(self, who: int, name: str) -> None:
         self.links[who].channel.queue_declare(name, arguments=ARGUMENTS[name])
         found = self.links[who].channel.queue_declare(name, passive=True)
         assert found.message_count == len(self.model.ready(name))
 
+    @RARE
     @rule(who=WHO, name=NAMES)
     def purge_queue(self, who: int, name: str) -> None:
         assert self.links[who].channel.queue_purge(name) == self.model.purge(name)
 
+    @RARE
     @rule(who=WHO, name=st.sampled_from(sorted(set(ARGUMENTS) - {"idle"})))
     def delete_queue(self, who: int, name: str) -> None:
         """And declare it again: its bindings are gone, and what was not taken."""
@@ -378,6 +399,7 @@ class ChannelMachine(Comparing, Passing):
         channel.queue_declare(name, arguments=ARGUMENTS[name])
         self.model.bindings = {b for b in self.model.bindings if b[2] != name}
 
+    @RARE
     @rule(who=WHO, name=st.sampled_from(sorted(EXCHANGES)))
     def delete_exchange(self, who: int, name: str) -> None:
         channel = self.links[who].channel
@@ -385,6 +407,7 @@ class ChannelMachine(Comparing, Passing):
         channel.exchange_declare(name, EXCHANGES[name])
         self.model.bindings = {b for b in self.model.bindings if b[0] != name}
 
+    @RARE
     @rule(who=WHO)
     def pass_idle_time(self, who: int) -> None:
         """Nobody has used the queue for long: it goes, with its messages, unless somebody consumes it."""
@@ -400,7 +423,7 @@ class ChannelMachine(Comparing, Passing):
 
     # the other door
 
-    @rule(who=WHO, spec=SPEC, name=st.sampled_from(("plain", "prio", "spent")))
+    @rule(who=WHO, spec=SPEC, name=st.sampled_from(("plain", "prio", "spent", "short", "ttl")))
     def native_enqueue(self, who: int, spec: dict[str, Any], name: str) -> None:
         self.bodies += 1
         job = self.model.new("plain", body=str(self.bodies), tracked=True, spec=spec)
@@ -417,9 +440,9 @@ class ChannelMachine(Comparing, Passing):
         self.consumers[who].queue.enqueue(message)
         self.model.add(job)
 
-    @rule(who=WHO, name=NAMES)
-    def native_reserve(self, who: int, name: str) -> None:
-        consumer = self.consumers[who]
+    @rule(who=WHO, index=INDEX)
+    def native_reserve(self, who: int, index: int) -> None:
+        consumer, name = self.consumers[who], self.some_queue(index)
         self.settle_order()
         try:
             found = consumer.queue.reserve(0, queues=[name])
@@ -437,11 +460,10 @@ class ChannelMachine(Comparing, Passing):
         self.model.touched.add(job.id)
         assert (found.body.decode(), found.attempt, found.redelivered) == (job.body, job.attempt, job.redelivered)
 
+    @precondition(lambda self: any(map(self.mine, self.consumers)))
     @rule(who=WHO, index=INDEX, how=st.sampled_from(("ack", "fail", "requeue")))
     def native_settle(self, who: int, index: int, how: str) -> None:
-        mine = self.mine(self.consumers[who])  # type: ignore[arg-type]
-        if not mine:
-            return
+        mine = self.mine(self.consumers[who]) or self.mine(self.consumers[1 - who])
         held = mine[index % len(mine)]
         job, current = held.job, held.job.token is held
         ended = not current and how != "requeue" and self.ended_so(held, how)

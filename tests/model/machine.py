@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition
 from hypothesis.stateful import rule as hypothesis_rule
 from model.jobs import LONG, QUEUES, Consumer, Held, Job, Model
 from sqlalchemy import Connection, create_engine, delete
@@ -39,6 +39,10 @@ WHO = st.integers(0, 1)
 
 EVERY = 10
 """Steps between looks at whole tables."""
+
+
+RARE = precondition(lambda self: self.step % 4 == 3)
+"""For rules that end much, or change nothing: not so often, else nothing would ever happen."""
 
 
 def rule(**arguments: Any) -> Callable[[Callable[..., None]], Any]:

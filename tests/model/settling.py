@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 from model.jobs import LEASED, LONG, READY, Consumer, Held, Job
-from model.machine import INDEX, SOME_QUEUES, WHO, Machine, rule
+from model.machine import INDEX, RARE, SOME_QUEUES, WHO, Machine, rule
 
 from kombu_depqueue import (
     Canceled,
@@ -120,6 +120,7 @@ class Settling(Machine):
             self.model.end(held.job, JobState.SUCCEEDED, None, result)
 
     @precondition(lambda self: self.held)
+    @RARE
     @rule(index=INDEX)
     def ack_with_impossible_result(self, index: int) -> None:
         held = self.any_held(index)
@@ -172,6 +173,7 @@ class Settling(Machine):
         else:
             job.state = READY
 
+    @RARE
     @rule(who=WHO)
     def heartbeats(self, who: int) -> None:
         queue = self.consumers[who].queue

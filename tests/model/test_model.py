@@ -9,13 +9,12 @@ The ordinary run takes the same steps each time; with `--full` they are drawn by
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import seed as seeded
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 from model.channels import ChannelMachine
@@ -26,14 +25,13 @@ from kombu_depqueue.keeper import Keeper
 from kombu_depqueue.testing.fixtures import Database, Place
 from kombu_depqueue.transport.delivery import Deliveries
 
-STEPS = 50
+STEPS = 60
 """In each example."""
 BRIEF = {"sqlite": 20, "postgresql": 5, "mysql": 2}
 """Examples of a shard in the ordinary run."""
 WANTED = {"sqlite": 100_000, "postgresql": 10_000, "mysql": 5_000}
 """Steps of all shards, with --full."""
 SHARDS = 4
-PHASES = [Phase.generate, Phase.shrink] if "DEPQUEUE_NO_SHRINK" not in os.environ else [Phase.generate]
 DOORS: dict[str, tuple[type[Any], float, int | None]] = {
     "native": (QueueMachine, 0.6, 1),
     "kombu": (ChannelMachine, 0.4, None),
@@ -65,7 +63,6 @@ def run(base: type[Any], place: Place, database: Database, examples: int, drawn:
         deadline=None,
         suppress_health_check=list(HealthCheck),
         print_blob=False,
-        phases=PHASES,
     )
     run_machine(seeded(drawn)(machine), settings=how)
     return steps
