@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,16 @@ def full(pytestconfig: pytest.Config) -> bool:
 def seed(pytestconfig: pytest.Config) -> int:
     """What is drawn by lot is drawn by this."""
     return int(pytestconfig.option.seed)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print what tests have counted, as `record_property("tally", ...)`."""
+    reports = [r for some in terminalreporter.stats.values() for r in some if getattr(r, "when", "") == "call"]
+    tallies = sorted(str(text) for r in reports for name, text in r.user_properties if name == "tally")
+    if tallies and (config.option.full or config.option.verbose > 0):
+        terminalreporter.section("counted")
+        for text in tallies:
+            terminalreporter.write_line(text)
 
 
 def _setting(item: pytest.Item, mark: pytest.Mark) -> tuple[str, ...]:
