@@ -11,13 +11,15 @@ WORKERS ?= 4
 # Further options for pytest, as in `make test ARGS="-k lease"`.
 ARGS ?=
 
-.PHONY: help venv demo test test-workers conformance lint format bench bench-smoke clean
+.PHONY: help venv demo test test-workers conformance chaos soak lint format bench bench-smoke clean
 
 help:
 	@echo "make demo         run the demonstration on an embedded SQLite database"
 	@echo "make test         run all tests; SQLite always, other databases where a server answers"
 	@echo "make test-workers the tests with real Celery workers alone"
 	@echo "make conformance  run the conformance suite alone"
+	@echo "make chaos        all chaos cells, 20 minutes (ARGS='sessions-mysql --seed 7': one of them)"
+	@echo "make soak         hours of one cell (SECONDS=1800, ARGS='--database mysql')"
 	@echo "make lint         check style, formatting, types and the direction of imports"
 	@echo "make format       format the code and make the safe repairs of ruff"
 	@echo "make bench        compare with other queues and brokers, 20 minutes (ARGS=--quick: two)"
@@ -58,6 +60,14 @@ test-workers: venv
 
 conformance: venv
 	$(BIN)/pytest kombu_depqueue/testing/conformance $(ARGS)
+
+chaos: venv
+	$(BIN)/python tests/chaos $(ARGS)
+
+# Four hours, if nothing else is said.
+soak: SECONDS ?= 14400
+soak: venv
+	$(BIN)/python tests/chaos/soak.py --seconds $(SECONDS) $(ARGS)
 
 lint: venv
 	$(BIN)/ruff check .

@@ -96,7 +96,9 @@ def postgresql() -> Iterator[tuple[URL, Path]]:
         (folder / "hba").write_text("hostssl all all all scram-sha-256\n")
         (folder / "hba").chmod(0o644)
         files = {"ssl_cert_file": str(folder / "server.pem"), "ssl_key_file": str(folder / "server.key")}
-        url, server = start_postgresql(folder, Path(found[-1]), ssl="on", hba_file=str(folder / "hba"), **files)
+        url, server = start_postgresql(
+            folder, Path(found[-1]), options={"ssl": "on", "hba_file": str(folder / "hba"), **files}
+        )
         try:
             yield make_url(url), folder
         finally:

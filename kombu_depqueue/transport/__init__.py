@@ -199,9 +199,11 @@ class Transport(base.Transport):
             _outcomes.receive()
         self.unregister_from_event_loop(connection, self._hub)
         queue, deliveries = self._queue, self._deliveries
-        if queue is not None and deliveries is not None and deliveries.lost is not None and not self.in_child:
-            queue.abandon()
-            self._queue = None  # there is nobody to give anything back to
+        if queue is not None and not self.in_child:
+            queue.hurry()
+            if deliveries is not None and deliveries.lost is not None:
+                queue.abandon()
+                self._queue = None  # there is nobody to give anything back to
         for one in list(self.channels):
             _try(one.close, "could not give messages back")
             self.close_channel(one)
