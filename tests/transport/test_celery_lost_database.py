@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from transport_helpers import broker_of
+from kombu import Connection
+from transport_helpers import Inbox, broker_of, declare, publish
 from transport_servers import Server, own_server
 from transport_workers import Bench, Worker, labels
 
@@ -142,6 +143,28 @@ def test_a_canceled_queue_stays_canceled_after_a_reconnect(bench: Bench, server:
     assert ignored.state == "PENDING"
     with bench.native() as queue:
         assert [q.ready for q in queue.queues() if q.name == "real"] == [1]
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_a_consumer_hears_of_a_lost_server_only_if_there_are_others(server: Server, others: bool) -> None:
+    """Alone it waits, and has what comes when the server is back."""
+    plain = broker_of(server.url).partition("?")[0]
+    urls = [plain, "depqueue+postgresql://nobody@127.0.0.1:1/nothing"] if others else plain
+    options = {"create": True, "deadline": 1}
+    with Connection(urls, transport_options=options) as connection:
+        inbox = Inbox(connection.channel(), declare(connection.default_channel, "q"))
+        server.kill()
+        if others:
+            with pytest.raises(connection.connection_errors):
+                inbox.take(timeout=20)
+            began = time.monotonic()
+            connection.collect()  # as Celery does: it tries nothing more there
+            assert time.monotonic() - began < 5
+        server.start()
+        with Connection(plain, transport_options=options) as producer:
+            publish(producer.default_channel, "after", "q")
+        if not others:
+            assert inbox.payloads() == ["after"]
 
 
 def test_a_failover_list(bench: Bench, server: Server, database: Database) -> None:
