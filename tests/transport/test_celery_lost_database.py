@@ -89,7 +89,7 @@ def test_a_server_that_restarts_in_the_middle_of_a_task_of_each_pool(bench: Benc
         assert "onnection to broker lost" not in worker.said(100_000)
 
 
-@pytest.mark.drawn("cancel", "reduce")
+@pytest.mark.drawn("cancel", "reduce", chance=0.5)
 @pytest.mark.parametrize("cancel", [True, False])
 @pytest.mark.parametrize("reduce", [True, False])
 def test_nothing_is_canceled_and_no_more_is_fetched(bench: Bench, server: Server, cancel: bool, reduce: bool) -> None:
@@ -128,6 +128,7 @@ def test_nothing_is_canceled_and_no_more_is_fetched(bench: Bench, server: Server
     assert sorted(labels(bench.facts("start"))) == list(range(8))
 
 
+@pytest.mark.drawn(chance=0.5)
 def test_a_canceled_queue_stays_canceled_after_a_reconnect(bench: Bench, server: Server) -> None:
     """It was selected by an alias, and canceled by its name."""
     env = {"DQ_ALIAS": "1"}
