@@ -32,8 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only(names): about facts of these databases, and run on them alone")
     config.addinivalue_line(
         "markers",
-        "drawn(names, module=False): run in one setting, drawn by lot, of these parameters (database, pool), with all "
-        "tests of the module in the same one if `module`; in every one with --full",
+        "drawn(names, module=False, chance=1): run in one setting, drawn by lot, of these parameters (database, pool), "
+        "with all tests of the module in the same one if `module`, or with this chance only; in every one with --full",
     )
 
 
@@ -82,8 +82,11 @@ def _settings_not_drawn(config: pytest.Config, items: list[pytest.Item]) -> list
         settings = sorted(found)
         if not config.getoption("--databases"):  # a machine may have no MariaDB: then nothing would be run
             settings = [one for one in settings if not set(one) & set(BRIEFLY)] or settings
-        drawn = random.Random(f"{config.option.seed} {Path(name).name}").choice(settings)
-        left += [item for setting, those in found.items() if setting != drawn for item in those]
+        lot = random.Random(f"{config.option.seed} {Path(name).name}")
+        drawn = lot.choice(settings)
+        chance = found[drawn][0].get_closest_marker("drawn").kwargs.get("chance", 1)
+        runs = lot.random() < chance
+        left += [item for setting, those in found.items() if setting != drawn or not runs for item in those]
     return left
 
 
