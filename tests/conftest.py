@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for this folder's own modules
 
+from layers import Counting
 from roles import as_role
 
 __all__ = ["as_role"]
@@ -19,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("depqueue", "kombu-depqueue")
     group.addoption("--update-golden", action="store_true", help="write the SQL files in tests/sql anew")
     group.addoption("--full", action="store_true", help="run all of what is else drawn by lot, or cut short")
+    group.addoption("--layers", metavar="FILE", help="add up in this file what was counted of each layer of tests")
     group.addoption("--seed", type=int, help="draw by this seed (default: another one each time; it is printed)")
 
 
@@ -27,6 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.seed is None:
         config.option.seed = random.randrange(1_000_000)
     config.addinivalue_line("markers", "only(names): about facts of these databases, and run on them alone")
+    config.addinivalue_line("markers", "full: run with --full alone")
+    config.pluginmanager.register(Counting(config))
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -46,12 +50,14 @@ def seed(pytestconfig: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked for another database: skipping it would look like something missing."""
+    """Leave out what is marked for another database, or another run: skipping would look like something missing."""
     others = []
     for item in items:
         mark = item.get_closest_marker("only")
         callspec = getattr(item, "callspec", None)
         if mark is not None and callspec is not None and callspec.params.get("database") not in mark.args:
+            others.append(item)
+        elif item.get_closest_marker("full") is not None and not config.option.full:
             others.append(item)
     if others:
         config.hook.pytest_deselected(items=others)

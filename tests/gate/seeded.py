@@ -35,15 +35,13 @@ class Edit:
     old: str
     new: str
 
-    def apply(self, root: Path) -> None:
-        """Do it in a copy. Raises AssertionError if the text is not there exactly once."""
-        path = root / PACKAGE / self.file
-        text = path.read_text(encoding="utf-8")
+    def applied(self, text: str) -> str:
+        """The text of the file with the bug. Raises AssertionError if what it replaces is not there exactly once."""
         found = text.count(self.old)
         assert found == 1, f"the product has changed: this is {found} times in {self.file}, not once:\n{self.old}"
         changed = text.replace(self.old, self.new)
         compile(changed, self.file, "exec")
-        path.write_text(changed, encoding="utf-8")
+        return changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,8 @@ def copy_of_the_package(root: Path, edits: Iterable[Edit] = ()) -> None:
         else:
             shutil.copy2(source, root / name)
     for edit in edits:
-        edit.apply(root)
+        path = root / PACKAGE / edit.file
+        path.write_text(edit.applied(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def run(root: Path, tests: Sequence[str], databases: str, *, patience: float = PATIENCE) -> Verdict:
@@ -120,7 +119,7 @@ def run(root: Path, tests: Sequence[str], databases: str, *, patience: float = P
     report = root / "verdict.json"
     # `pytest` itself, with the copy as its folder: what tests start finds the copy before the package that is installed.
     command = [str(Path(sys.executable).with_name("pytest")), *tests, "--databases", databases, "-x", "-q", "--tb=short"]
-    command += ["-p", "no:xdist", "-p", "no:cacheprovider", "-p", "witness", "--benchmark-disable"]
+    command += ["-p", "no:cacheprovider", "-p", "witness", "--benchmark-disable"]
     if all(test.startswith("tests/") for test in tests):
         command += ["--seed", "1"]  # always the same: a bug that was found once is found again
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
