@@ -144,7 +144,7 @@ def free_port() -> int:
 def within(seconds: float, call: Callable[[], object]) -> Exception:
     """The error that the call raises, in time; in a thread, since one that hangs would hang the test."""
     started = time.monotonic()
-    (error,) = in_threads([call], timeout=seconds + 30)
+    (error,) = in_threads([call], timeout=seconds + 10)
     assert isinstance(error, DepQueueError), repr(error)
     assert time.monotonic() - started < seconds, f"{error!r} after {time.monotonic() - started:.1f} s"
     return error

@@ -73,7 +73,7 @@ class Verdict:
     def kills(self, because: Sequence[str]) -> dict[str, str] | None:
         """The failure that is about the bug, if there is one: none in preparing a test, no timeout, no NameError."""
         for one in self.failures:
-            if one["when"] == "call" and one["error"] in because and not one["message"].startswith("Timeout"):
+            if one["when"] == "call" and one["error"] in because and not one["message"].startswith("Timeout (>"):
                 return one
         return None
 
