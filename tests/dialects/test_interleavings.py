@@ -307,6 +307,34 @@ def test_finish_and_cancel_of_a_job_with_a_dependent(sessions: list[JobQueue], e
     assert count >= (DRAWN if engine.dialect.name == "mysql" else 20)
 
 
+@pytest.mark.parametrize("end", ["ack", "fail", "cancel"])
+def test_no_commit_shows_an_end_without_what_it_releases(sessions: list[JobQueue], engine: Any, end: str) -> None:
+    """Whoever looks between two statements finds nothing half done: no crash there needs somebody to mend it."""
+    worker, looker, _ = sessions
+    t = looker._database.dialect.tables
+    ended, waiting = (f"(SELECT count(*) FROM {table} WHERE job_id = '%s')" for table in (t.done, t.wait))
+
+    def case() -> Any:
+        x = worker.enqueue("x")
+        held = worker.dequeue(["x"], 0)
+        d = worker.enqueue("d", depends_on=[x])
+
+        def look(tx: Any) -> Any:
+            tx.cursor.execute(f"SELECT {ended % x}, {waiting % d}")
+            return tx.cursor.fetchall()[0]
+
+        def check(outcomes: list[Any]) -> None:
+            assert outcomes[1] in ((0, 1), (1, 0)), "it has ended, and its dependent still waits"
+            worker.cancel(d)
+
+        finish = {"ack": held.ack, "fail": held.fail, "cancel": lambda: worker.cancel(x)}[end]
+        return [finish, lambda: looker._database.read(look)], check
+
+    count = explore(engine, case)
+    print(f"{count} interleavings")
+    assert count >= 4
+
+
 def test_without_the_lock_dependents_are_stranded(
     sessions: list[JobQueue], engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
