@@ -57,6 +57,8 @@ class Bug:
     databases: str
     because: tuple[str, ...]
     """The errors with which they may fail, by name; "Failed" is pytest's: what should have raised did not."""
+    slow: bool
+    """It takes too long for the handful of an ordinary run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ def bugs() -> dict[str, Bug]:
             edits=tuple(Edit(**edit) for edit in one.pop("edit")),
             databases=one.pop("databases", "sqlite"),
             because=tuple(one.pop("because", ["AssertionError", "Failed"])),
+            slow=one.pop("slow", False),
         )
         for one in found
         if one
