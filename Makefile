@@ -11,13 +11,15 @@ WORKERS ?= 4
 # Further options for pytest, as in `make test ARGS="-k lease"`.
 ARGS ?=
 
-.PHONY: help venv demo test test-workers conformance gate trust lint format bench bench-smoke clean
+.PHONY: help venv demo test test-workers conformance chaos soak gate trust lint format bench bench-smoke clean
 
 help:
 	@echo "make demo         run the demonstration on an embedded SQLite database"
 	@echo "make test         run all tests; SQLite always, other databases where a server answers"
 	@echo "make test-workers the tests with real Celery workers alone"
 	@echo "make conformance  run the conformance suite alone"
+	@echo "make chaos        all chaos cells, 20 minutes (ARGS='sessions-mysql --seed 7': one of them)"
+	@echo "make soak         hours of one cell (SECONDS=1800, ARGS='--database mysql')"
 	@echo "make gate         put bugs into a copy of the package, and see the tests find each"
 	@echo "make trust        run all layers of the tests in full (an hour), and write down what they were"
 	@echo "make lint         check style, formatting, types and the direction of imports"
@@ -60,6 +62,14 @@ test-workers: venv
 
 conformance: venv
 	$(BIN)/pytest kombu_depqueue/testing/conformance $(ARGS)
+
+chaos: venv
+	$(BIN)/python tests/chaos $(ARGS)
+
+# Four hours, if nothing else is said.
+soak: SECONDS ?= 14400
+soak: venv
+	$(BIN)/python tests/chaos/soak.py --seconds $(SECONDS) $(ARGS)
 
 gate: venv
 	$(BIN)/pytest -n 2 --dist loadgroup --benchmark-disable --full tests/gate $(ARGS)

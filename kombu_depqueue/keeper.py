@@ -56,6 +56,7 @@ class Keeper:
         self._told: str | None = None
         """The session that our consumer row names."""
         waiter.session_changed = self.stir
+        self._upkeep.session_ended = self._session_ended
         store.made_ready = self.wake
         self.consumer = new_number()
         self.registered = False
@@ -192,8 +193,8 @@ class Keeper:
                     next_beat = time.monotonic() + self._settings.lease / 3
                 self._unclaim()
                 self._tell_session()
-                looks = self._told is not None and self._waiter.sees_sessions and not self._is_asleep()
-                self.wake(self._upkeep.round(sees_sessions=looks))
+                looks = self._told is not None and (bool(self.held) or not self._is_asleep())
+                self.wake(self._upkeep.round(looks=looks, accuses=self._waiter.sees_sessions))
                 if time.monotonic() >= self._next_sweep:
                     self._next_sweep = time.monotonic() + SWEEP
                     self._waiter.hold_session()  # a consumer that never waits has a session too
@@ -218,6 +219,11 @@ class Keeper:
         if self.registered and session != self._told:
             self._store.set_session(self.consumer, session)
             self._told = session
+
+    def _session_ended(self, consumer: int) -> None:
+        """If it is ours: we have not heard of that, and would be taken for dead."""
+        if consumer == self.consumer and self._told == self._waiter.session:
+            self._waiter.renew_session()
 
     def _is_asleep(self) -> bool:
         quiet = self.may_sleep and time.monotonic() - self.last_found > IDLE_AFTER
@@ -268,7 +274,7 @@ class Keeper:
         if forked:
             return
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(self._settings.deadline)
+            self._thread.join(self._store.database.deadline.patience())
         if self.registered:
             self.registered = False
             mine = [self.consumer, *self.alone.values()]

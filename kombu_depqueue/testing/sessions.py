@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from uuid import uuid4
 
@@ -21,7 +21,7 @@ class Sessions:
         self.url = url
         self.killed = 0
         self._admin = admin
-        self._name = name
+        self.name = name
         self._postgresql = admin.dialect.name == "postgresql"
 
     def pids(self) -> list[int]:
@@ -30,18 +30,21 @@ class Sessions:
         if not self._postgresql:
             query = "SELECT id FROM information_schema.processlist WHERE db = :name"
         with self._admin.connect() as admin:
-            return list(admin.execute(text(query), {"name": self._name}).scalars())
+            return list(admin.execute(text(query), {"name": self.name}).scalars())
 
     def kill_all(self) -> int:
         """End all of them; return how many there were."""
+        return self.kill(self.pids())
+
+    def kill(self, pids: Sequence[int]) -> int:
+        """End these; return how many."""
         kill = text("SELECT pg_terminate_backend(:pid)" if self._postgresql else "KILL :pid")
-        found = self.pids()
         with self._admin.connect() as admin:
-            for pid in found:
+            for pid in pids:
                 with suppress(OperationalError):  # it has ended by itself
                     admin.execute(kill, {"pid": pid})
-        self.killed += len(found)
-        return len(found)
+        self.killed += len(pids)
+        return len(pids)
 
 
 @contextmanager
