@@ -224,7 +224,6 @@ def _wait_until_ready(server: subprocess.Popen[bytes], directory: Path) -> None:
 
 
 def start_postgresql(
-def start_postgresql(
     directory: Path,
     binaries: Path | None = None,
     *,
