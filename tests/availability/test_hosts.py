@@ -40,7 +40,9 @@ def test_the_host_that_was_good_last_is_tried_first(
         ({"host": "a,b,c", "connect_timeout": "7"}, 9.0, "7"),
     ],
 )
-def test_a_host_that_says_nothing_leaves_time_for_the_others(given: dict[str, Any], left: float, wanted: object) -> None:
+def test_a_host_that_says_nothing_leaves_time_for_the_others(
+    given: dict[str, Any], left: float, wanted: object
+) -> None:
     assert connect_options(given, left, None)["connect_timeout"] == wanted
 
 
