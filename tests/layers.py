@@ -38,15 +38,15 @@ LAYERS = {
         ("kombu_depqueue/testing/conformance/", "tests/transport/", "tests/dialects/", "tests/", "adapters/"),
     ),
     "L2": Layer(
-        "a model: operations drawn by lot, all tables compared after each", ("tests/test_model.py", "tests/model/")
+        "a model: operations drawn by lot, all tables compared with it", ("tests/model/",)
     ),
     "L3": Layer(
         "all interleavings of operations that may collide, statement by statement",
-        ("tests/dialects/test_interleavings", "tests/interleavings/"),
+        ("tests/dialects/test_interleavings.py", "tests/dialects/test_isolation.py"),
     ),
     "L4": Layer(
         "one fault at every place: each statement of each operation fails; servers freeze, vanish, fill up",
-        ("tests/dialects/test_cuts", "tests/cuts/", "tests/test_faults.py"),
+        ("tests/dialects/test_cuts.py", "tests/dialects/test_undone_tries.py", "tests/test_faults.py"),
     ),
     "L5": Layer(
         "chaos: real processes, faults all the time, the history checked afterwards",
@@ -55,13 +55,14 @@ LAYERS = {
     "L6": Layer("high availability: standbys promoted, a cluster that fails over", ("tests/availability/",)),
     "L7": Layer(
         "real Celery workers: pools, shutdowns, kill -9, restarts of the server",
-        ("tests/transport/test_celery_", "tests/smoke/", "adapters/celery/tests/"),
+        ("tests/transport/test_celery_", "adapters/celery/tests/"),
     ),
     "L8": Layer(
         "threats: each row of [Security](security.md#what-has-been-tried)",
         (
             "tests/test_threats.py",
             "tests/test_grants.py",
+            "tests/test_tls.py",
             "tests/transport/test_bad_messages.py",
             "tests/transport/test_signed_messages.py",
             "tests/transport/test_registration.py::test_the_password",

@@ -57,8 +57,16 @@ class Bug:
     databases: str
     because: tuple[str, ...]
     """The errors with which they may fail, by name; "Failed" is pytest's: what should have raised did not."""
+    full: bool
+    """Its tests are there with `--full` alone."""
     slow: bool
     """It takes too long for the handful of an ordinary run."""
+
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """How pytest finds the tests."""
+        return ("--databases", self.databases, *["--full"] * self.full)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,7 @@ def bugs() -> dict[str, Bug]:
             edits=tuple(Edit(**edit) for edit in one.pop("edit")),
             databases=one.pop("databases", "sqlite"),
             because=tuple(one.pop("because", ["AssertionError", "Failed"])),
+            full=one.pop("full", False),
             slow=one.pop("slow", False),
         )
         for one in found
@@ -117,11 +126,11 @@ def copy_of_the_package(root: Path, edits: Iterable[Edit] = ()) -> None:
         path.write_text(edit.applied(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def run(root: Path, tests: Sequence[str], databases: str, *, patience: float = PATIENCE) -> Verdict:
+def run(root: Path, tests: Sequence[str], *options: str, patience: float = PATIENCE) -> Verdict:
     """Run tests against the package in `root`, up to the first that fails."""
     report = root / "verdict.json"
     # `pytest` itself, with the copy as its folder: what tests start finds the copy before the package that is installed.
-    command = [str(Path(sys.executable).with_name("pytest")), *tests, "--databases", databases, "-x", "-q", "--tb=short"]
+    command = [str(Path(sys.executable).with_name("pytest")), *tests, *options, "-x", "-q", "--tb=short"]
     command += ["-p", "no:cacheprovider", "-p", "witness", "--benchmark-disable"]
     if all(test.startswith("tests/") for test in tests):
         command += ["--seed", "1"]  # always the same: a bug that was found once is found again

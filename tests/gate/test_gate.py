@@ -24,8 +24,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         quick = sorted(name for name, bug in BUGS.items() if not bug.slow)
         some = sorted(BUGS) if option.full else random.Random(option.seed).sample(quick, HANDFUL)
         metafunc.parametrize("name", some)
-    if "databases" in metafunc.fixturenames:
-        metafunc.parametrize("databases", sorted({bug.databases for bug in BUGS.values()}))
+    if "options" in metafunc.fixturenames:
+        metafunc.parametrize("options", sorted({bug.options for bug in BUGS.values()}), ids=" ".join)
 
 
 def test_every_bug_can_be_put_into_the_package_as_it_is() -> None:
@@ -51,7 +51,7 @@ def test_every_bug_has_its_tests_in_the_layer_named_for_it() -> None:
 def test_a_seeded_bug_is_found(name: str, tmp_path: Path, record_property: Any) -> None:
     bug = BUGS[name]
     copy_of_the_package(tmp_path, bug.edits)
-    verdict = run(tmp_path, bug.tests, bug.databases)
+    verdict = run(tmp_path, bug.tests, *bug.options)
     if not verdict.passed and not verdict.failures and " skipped" in verdict.said:
         pytest.skip(f"no {bug.databases}")
     killer = verdict.kills(bug.because)
@@ -64,12 +64,12 @@ def test_a_seeded_bug_is_found(name: str, tmp_path: Path, record_property: Any) 
 
 @pytest.mark.full
 @pytest.mark.timeout(1200)
-def test_without_a_bug_the_same_tests_pass(databases: str, tmp_path: Path) -> None:
+def test_without_a_bug_the_same_tests_pass(options: tuple[str, ...], tmp_path: Path) -> None:
     """Else a bug would be found by what is no find."""
-    tests = list(dict.fromkeys(test for bug in BUGS.values() if bug.databases == databases for test in bug.tests))
+    tests = list(dict.fromkeys(test for bug in BUGS.values() if bug.options == options for test in bug.tests))
     copy_of_the_package(tmp_path)
-    verdict = run(tmp_path, tests, databases, patience=1100)
+    verdict = run(tmp_path, tests, *options, patience=1100)
     if not verdict.passed and not verdict.failures and " skipped" in verdict.said:
-        pytest.skip(f"no {databases}")
+        pytest.skip(f"nothing to test on: {options}")
     assert not verdict.failures, verdict.said[-3000:]
     assert verdict.passed >= len(tests), verdict.said[-3000:]

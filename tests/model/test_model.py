@@ -117,4 +117,5 @@ def test_queue_does_what_the_model_says_of(
     examples = BRIEF[database.name] * (10 if full else 1)
     steps = run(machine, place, database, examples, seed if full else 0)
     record_property("figure", f"{steps.total():,} steps")
-    assert set(steps) == wanted
+    assert set(steps) <= wanted
+    assert steps.total() >= examples * 10
