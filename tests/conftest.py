@@ -21,6 +21,7 @@ __all__ = ["as_role"]
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("depqueue", "kombu-depqueue")
     group.addoption("--update-golden", action="store_true", help="write the SQL files in tests/sql anew")
+    group.addoption("--cells", metavar="NAMES", help="only these cells of chaos, with commas between")
     group.addoption("--full", action="store_true", help="run all of what is else drawn by lot, or cut short")
     group.addoption("--layers", metavar="FILE", help="add up in this file what was counted of each layer of tests")
     group.addoption("--seed", type=int, help="draw by this seed (default: another one each time; it is printed)")

@@ -13,7 +13,7 @@ from layers import LAYERS, layer_of
 
 sys.path.insert(0, str(Path(__file__).parent))  # for this folder's own modules
 
-from seeded import BUGS, ROOT, copy_of_the_package, run
+from seeded import BUGS, LONGER, PATIENCE, ROOT, copy_of_the_package, run
 
 HANDFUL = 4
 
@@ -47,11 +47,11 @@ def test_every_bug_has_its_tests_in_the_layer_named_for_it() -> None:
     assert {bug.layer for bug in BUGS.values()} <= LAYERS.keys() - {"L10"}
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(330)
 def test_a_seeded_bug_is_found(name: str, tmp_path: Path, record_property: Any) -> None:
     bug = BUGS[name]
     copy_of_the_package(tmp_path, bug.edits)
-    verdict = run(tmp_path, bug.tests, *bug.options)
+    verdict = run(tmp_path, bug.tests, *bug.options, patience=LONGER if bug.slow else PATIENCE)
     if not verdict.passed and not verdict.failures and " skipped" in verdict.said:
         pytest.skip(f"no {bug.databases}")
     killer = verdict.kills(bug.because)
