@@ -81,16 +81,18 @@ def _settings_not_drawn(config: pytest.Config, items: list[pytest.Item]) -> list
     return left
 
 
+def _is_elsewhere(item: pytest.Item) -> bool:
+    mark, callspec = item.get_closest_marker("only"), getattr(item, "callspec", None)
+    return mark is not None and callspec is not None and callspec.params.get("database") not in mark.args
+
+
+def _is_for_full(item: pytest.Item, config: pytest.Config) -> bool:
+    return item.get_closest_marker("full") is not None and not config.option.full
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is for another database or run, or not drawn: to skip it would look like something missing."""
-    others = []
-    for item in items:
-        mark = item.get_closest_marker("only")
-        callspec = getattr(item, "callspec", None)
-        if mark is not None and callspec is not None and callspec.params.get("database") not in mark.args:
-            others.append(item)
-        elif item.get_closest_marker("full") is not None and not config.option.full:
-            others.append(item)
+    others = [item for item in items if _is_elsewhere(item) or _is_for_full(item, config)]
     others += _settings_not_drawn(config, [item for item in items if item not in others])
     if others:
         config.hook.pytest_deselected(items=others)

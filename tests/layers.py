@@ -37,9 +37,7 @@ LAYERS = {
         "the contract: each promise, on every database, natively and through Kombu",
         ("kombu_depqueue/testing/conformance/", "tests/transport/", "tests/dialects/", "tests/", "adapters/"),
     ),
-    "L2": Layer(
-        "a model: operations drawn by lot, all tables compared with it", ("tests/model/",)
-    ),
+    "L2": Layer("a model: operations drawn by lot, all tables compared with it", ("tests/model/",)),
     "L3": Layer(
         "all interleavings of operations that may collide, statement by statement",
         ("tests/dialects/test_interleavings.py", "tests/dialects/test_isolation.py"),

@@ -64,7 +64,6 @@ class Bug:
     slow: bool
     """It takes too long for the handful of an ordinary run."""
 
-
     @property
     def options(self) -> tuple[str, ...]:
         """How pytest finds the tests."""
@@ -143,9 +142,7 @@ def run(root: Path, tests: Sequence[str], *options: str, patience: float = PATIE
     environment = {**kept, "PYTHONPATH": paths, "GATE_REPORT": str(report)}
     began = time.monotonic()
     with (root / "said").open("wb") as said:
-        child = subprocess.Popen(
-            command, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said
-        )
+        child = subprocess.Popen(command, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         try:
             child.wait(patience)
         except subprocess.TimeoutExpired:
