@@ -31,6 +31,7 @@ from kombu_depqueue import (
     StorageError,
     cursor,
 )
+from kombu_depqueue.dialects import Tx
 from kombu_depqueue.testing.fixtures import MakeQueue, Place, RunProcess
 from kombu_depqueue.testing.helpers import assert_nothing_ready, drain, failing_once, in_threads, wait_until
 from kombu_depqueue.testing.sessions import Sessions
@@ -175,7 +176,7 @@ def free_port() -> int:
 def within(seconds: float, call: Callable[[], object]) -> Exception:
     """The error that the call raises, in time; in a thread, since one that hangs would hang the test."""
     started = time.monotonic()
-    (error,) = in_threads([call], timeout=seconds + 30)
+    (error,) = in_threads([call], timeout=seconds + 10)
     assert isinstance(error, DepQueueError), repr(error)
     assert time.monotonic() - started < seconds, f"{error!r} after {time.monotonic() - started:.1f} s"
     return error
@@ -704,6 +705,27 @@ def test_lock_held_past_the_deadline_is_a_storage_error_and_nothing_half_done(
     assert queue.status(reservation.job_id).result == "late"
     assert queue.enqueue_many(messages) == 3
     assert drain(queue, ["t"]) == [ready, *(m.job_id for m in messages)]
+
+
+@pytest.mark.only("sqlite")
+def test_nothing_of_a_transaction_runs_before_it_has_the_lock(database_url: str, make_queue: MakeQueue) -> None:
+    """Else it would read, come to write, find that another has written meanwhile, and begin again and again."""
+    queue = make_queue(deadline=20)
+    queue.enqueue("t")
+    tries: list[int] = []
+
+    def work(tx: Tx) -> None:
+        tries.append(len(tx.all(tx_sql.claimable, p_queue=number, p_limit=1)))
+        tx.run(tx_sql.set_paused, p_queue=number, p_paused=True)
+
+    number, tx_sql = queue._store.queue_ids([("", "t")])[0], queue._database.dialect.sql
+    with write_lock(database_url):
+        thread = threading.Thread(target=queue._database.write, args=(work,))
+        thread.start()
+        time.sleep(0.2)  # a try takes a millisecond or two
+        assert tries == []
+    thread.join(20)
+    assert tries == [1]
 
 
 @pytest.mark.only("sqlite")

@@ -181,6 +181,7 @@ def test_operation_survives_whichever_statement_fails(
         for name, case in GROUPS[group].items():
             sweep.run(name, case)
     empty_tables(subject)
+    record_property("figure", f"{sum(sweep.points.values()):,} places")
     record_property("tally", f"{database.name} {group}: {sum(sweep.points.values())} places; {sweep.points}")
     assert not sweep.problems, f"{len(sweep.problems)} problems\n" + "\n".join(sweep.problems)
 
