@@ -32,6 +32,8 @@ OURS = {"postgresql": "depqueue on PostgreSQL", "sqlite": "depqueue on SQLite"}
 BROKERS = {
     "depqueue on PostgreSQL": _on("depqueue", "postgresql"),
     "depqueue on SQLite": _on("depqueue", "sqlite"),
+    "depqueue with its adapter": Contender("depqueue", "postgresql", {"database": "postgresql", "adapter": True}),
+    "depqueue, not synced": Contender("depqueue", "postgresql", {"database": "postgresql", "synced": False}),
     "RabbitMQ": Contender("rabbitmq", None, {"confirm": False}),
     "RabbitMQ, confirms": Contender("rabbitmq", None, {"confirm": True}),
     "Redis, everysec": Contender("redis", None, {"fsync": "everysec"}),

@@ -200,11 +200,11 @@ class JobQueue(Operations):
             return []
         acks = Acks([(r.key, r.job_id) for r in todo])
         self._store.ack_many(acks)
-        for r in todo:
-            self._settled(r)
         self._woken_by_end(acks.queues)
         lost = [r for r in todo if r.key.seq not in acks.ended]
         lost = [r for r in lost if not self._ended_so(r, JobState.SUCCEEDED)]
+        for r in todo:  # not before it is known how all stand: else asking again would get no answer
+            self._settled(r)
         return [r for r in given if r in lost]
 
     # settling, called by Reservation
@@ -217,34 +217,43 @@ class JobQueue(Operations):
         told = reservation.has_dependents
         ending = self._store.success(data)
         released = self._store.ack(reservation.key, reservation.job_id, ending, told=told, connection=connection)
-        if connection is None or released is None:
+        if released is None:
+            self._not_held(reservation, JobState.SUCCEEDED, result)
+            return
+        if connection is None:
             self._settled(reservation)
         else:
             reservation.joined = True  # settled by the caller's commit; a rollback leaves it as it was
-        if released is None:
-            if self._ended_so(reservation, JobState.SUCCEEDED, result):
-                return
-            raise self._lease_lost(reservation.job_id)
         self._woken_by_end(released.queues)
+
+    def _not_held(self, reservation: Reservation, state: JobState, result: Any = None) -> None:
+        """It was not held any more, which is well if this very hand-out ended the job so. Raises LeaseLost, Canceled.
+
+        If the database fails meanwhile nothing is settled: who asks again must get an answer.
+        """
+        error = None if self._ended_so(reservation, state, result) else self._lease_lost(reservation.job_id)
+        self._settled(reservation)
+        if error is not None:
+            raise error
 
     def settle_requeue(self, reservation: Reservation, delay: float) -> None:
         """See `Reservation.requeue`."""
         self._check()
         given = self._store.give_back(reservation.key, check_duration("delay", delay))
+        error = self._lease_lost(reservation.job_id) if given is None else None
         self._settled(reservation)
-        if given is None:
-            raise self._lease_lost(reservation.job_id)
+        if error is not None:
+            raise error
         self._given_back({reservation.key.queue_id})
 
     def settle_fail(self, reservation: Reservation, reason: str, result: Any) -> None:
         """See `Reservation.fail`."""
         self._check()
         released = self._store.end(reservation.key, self._failure(reason, result))
-        self._settled(reservation)
         if released is None:
-            if self._ended_so(reservation, JobState.FAILED, result):
-                return
-            raise self._lease_lost(reservation.job_id)
+            self._not_held(reservation, JobState.FAILED, result)
+            return
+        self._settled(reservation)
         self._woken_by_end(released.queues)
 
     def _encoded(self, result: Any) -> bytes | None:
@@ -265,14 +274,23 @@ class JobQueue(Operations):
         reservation.settled = True
         self._keeper.drop(reservation.key.seq, reservation.key.token)
 
+    def _ended_before(self, reservation: Reservation, state: JobState, result: Any) -> None:
+        """It was not held: settled if this very hand-out ended it. Raises LeaseLost, Canceled."""
+        ended = self._ended_so(reservation, state, result)  # if that fails it is not known, and may be asked again
+        self._settled(reservation)
+        if not ended:
+            raise self._lease_lost(reservation.job_id)
+
     def _ended_so(self, reservation: Reservation, state: JobState, result: Any = None) -> bool:
         """Whether this very hand-out ended the job: by an answer that was lost, or in the caller's transaction."""
         try:
             status = self._records.status(reservation.job_id)
         except NotExist:
             return reservation.joined  # ended, and pruned since
-        same = status.state is state and status.attempt == reservation.attempt
-        return same and status.result == result
+        same = status.state is state and status.attempt == reservation.attempt and status.result == result
+        if same and not reservation.joined:
+            self._database.make_sure()
+        return same
 
     def _lease_lost(self, job_id: UUID) -> DepQueueError:
         try:
@@ -364,4 +382,6 @@ class JobQueue(Operations):
         canceled = self._store.cancel(check_job_id(job_id), "canceled")
         if canceled:
             self._keeper.stir()
+        else:
+            self._database.make_sure()  # it may be an earlier call that did it, and was never told so
         return canceled

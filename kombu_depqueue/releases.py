@@ -63,6 +63,7 @@ class Releases:
             return self.database.write(work, done=done)
 
         def join(tx: Tx) -> T:
+            self.dialect.check_isolation(tx)
             answer = work(tx)
             if isinstance(answer, Released):
                 self.hint_at_commit(tx, answer.queues)

@@ -131,6 +131,38 @@ def test_a_record_that_is_locked_for_long_keeps_no_others(make_queue: MakeQueue,
     assert queue._store.prune() == 1
 
 
+@pytest.mark.parametrize("how", ["ack", "fail", "requeue", "ack_many"])
+def test_settling_that_failed_halfway_gets_an_answer_when_it_is_asked_again(
+    queue: JobQueue, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """The job is not held any more, and the database is away when it is asked why."""
+    job_id = queue.enqueue("default")
+    reservation = queue.reserve(0)
+    queue.cancel(job_id)
+    monkeypatch.setattr(queue._records, "status", failing_once(queue._records.status))
+    monkeypatch.setattr(queue._store, "state_of", failing_once(queue._store.state_of))
+    settle: dict[str, Callable[[], object]] = {
+        "ack": reservation.ack,
+        "fail": reservation.fail,
+        "requeue": reservation.requeue,
+        "ack_many": lambda: queue.ack_many([reservation]),
+    }
+    tries = 0
+    for _ in range(4):
+        try:
+            told = settle[how]()
+        except StorageError:
+            tries += 1
+        except Canceled:
+            break
+        else:
+            assert told == [reservation]
+            break
+    else:
+        pytest.fail("it was never told that the job is canceled")
+    assert tries >= 1
+
+
 # -- servers that are not there, or do not answer -----------------------------------
 
 

@@ -62,6 +62,8 @@ class Address:
     settings: str = ""
     preloads: bool = False
     """Its messages live in the process that published them: a worker must publish its own backlog."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What its workers are told beside."""
 
 
 class Asynchronous:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from peers.base import BODY, Address, versions
+from sqlalchemy import make_url
 
 from kombu_depqueue import Empty, JobMessage, JobQueue
 
@@ -55,8 +56,13 @@ class Peer:
 
 
 @contextmanager
-def broker(scene: Scene, database: str) -> Iterator[Address]:
-    """The same through Kombu."""
+def broker(scene: Scene, database: str, *, adapter: bool = False, synced: bool = True) -> Iterator[Address]:
+    """The same through Kombu. `synced=False`: commits do not wait for the disk, as Redis with everysec does not."""
+    environment = {} if adapter else {"BENCH_PLAIN": "1"}  # it is installed here; few who change their URL have it
     with scene.place(database) as where:
         JobQueue(where.url, create=True).close()
-        yield Address(f"depqueue+{where.url}", {}, versions("kombu-depqueue"))
+        url = make_url(f"depqueue+{where.url}")
+        url = url if synced else url.update_query_dict({"options": "-c synchronous_commit=off"})
+        settings = versions("kombu-depqueue", *["kombu-depqueue-celery"] * adapter)
+        settings += "" if synced else ", synchronous_commit off"
+        yield Address(url.render_as_string(hide_password=False), {}, settings, environment=environment)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from kombu_depqueue.dialects.base import Tx
+from kombu_depqueue.dialects.base import Tx, refuse_isolation
 from kombu_depqueue.dialects.stepwise import Stepwise
 from kombu_depqueue.errors import InvalidJob
 from kombu_depqueue.sql import Prepared
@@ -65,10 +65,7 @@ class MySQLTx(Tx):
     def _check_isolation(self) -> None:
         """In the caller's transaction: what was committed since it began must be seen."""
         self.cursor.execute("SHOW VARIABLES WHERE Variable_name IN ('tx_isolation', 'transaction_isolation')")
-        level = self.cursor.fetchall()[0][1]
-        if level != "READ-COMMITTED":
-            wanted = 'create_engine(..., isolation_level="READ COMMITTED")'
-            raise InvalidJob("connection", f"its transaction is {level}; READ COMMITTED is wanted: {wanted}")
+        refuse_isolation(self.cursor.fetchall()[0][1], "READ-COMMITTED")
         self._checked = True
 
     def _run(self, sql: str, values: Mapping[str, Any]) -> Any:

@@ -31,6 +31,10 @@ logger = logging.getLogger("kombu_depqueue")
 
 RESERVE = 0.05
 """Seconds without an ack after which what was fetched beyond the prefetch count goes back."""
+AHEAD = 24
+"""Messages fetched beyond the prefetch count at most (or as many again), and only while tasks end that fast: batches of
+ten and more instead of four cost a worker with one task at a time 155 us of CPU a task instead of 167, and the server
+half as many commits."""
 MOST = 100
 """Messages in one claim."""
 CONTROL_EVERY = 0.05
@@ -57,8 +61,11 @@ class Consumer:
 class Deliveries:
     """The two buffers of a connection, and the thread between them and the database."""
 
-    def __init__(self, queue: MessageQueue, prefetch_limit: int) -> None:
+    def __init__(self, queue: MessageQueue, prefetch_limit: int, *, gives_up: bool = False) -> None:
         self._queue = queue
+        self._gives_up = gives_up
+        """There are other servers: one that is away for a `deadline` is lost, not waited for."""
+        self.lost: StorageError | None = None
         self._prefetch_limit = prefetch_limit
         self._consumers: list[Consumer] = []
         self._ready: deque[tuple[Consumer, Claimed]] = deque()
@@ -101,7 +108,8 @@ class Deliveries:
     def remove(self, consumer: Consumer) -> None:
         """Fetch no more for a consumer, and give back what waits for it (unless another takes the queue)."""
         with self._fetching:  # no claim for it is under way
-            self._consumers.remove(consumer)
+            if consumer in self._consumers:  # else this is tried again
+                self._consumers.remove(consumer)
             with self._arrived:
                 mine = [c for who, c in self._ready if who is consumer]
                 self._ready = deque((who, c) for who, c in self._ready if who is not consumer)
@@ -122,7 +130,9 @@ class Deliveries:
         return self._read
 
     def take(self) -> tuple[Consumer, Claimed] | None:
-        """The next message, if one has arrived that may be delivered."""
+        """The next message, if one has arrived that may be delivered. Raises StorageError: the server is lost."""
+        if self.lost is not None:
+            raise self.lost
         with self._arrived:
             for position, one in enumerate(self._ready):
                 if one[0].takes_more:
@@ -137,7 +147,7 @@ class Deliveries:
             return self._arrived.wait_for(lambda: self._has_any() or self._closed, timeout) and not self._closed
 
     def _has_any(self) -> bool:
-        return any(consumer.takes_more for consumer, _ in self._ready)
+        return self.lost is not None or any(consumer.takes_more for consumer, _ in self._ready)
 
     def clear_signal(self) -> None:
         """The file descriptor has done its work."""
@@ -201,6 +211,9 @@ class Deliveries:
             except QueueClosed:
                 return
             except DepQueueError as error:
+                if self._gives_up and isinstance(error, StorageError):
+                    self._lose(error)
+                    return
                 logger.warning("broker: %s; trying again", error)
                 time.sleep(pause)
                 pause = min(pause * 2, 2.0)
@@ -208,6 +221,13 @@ class Deliveries:
                 logger.exception("fetching messages went wrong; going on")
                 time.sleep(pause)
                 pause = min(pause * 2, 2.0)
+
+    def _lose(self, error: StorageError) -> None:
+        """Tell the application, which tries the next server."""
+        with self._arrived:
+            self.lost = error
+            self._arrived.notify_all()
+        self.signal()
 
     def _turn_once(self) -> None:
         ticket = self._queue.ticket()
@@ -241,8 +261,9 @@ class Deliveries:
             credit = channel.credit(self._prefetch_limit)
             if (late and credit > 0) or channel.has_room(credit):
                 if not late:
-                    # So many end while we fetch that nothing would be left to do: fetch ahead of the prefetch count.
-                    channel.reserve = min(channel.prefetch_count, 2 * channel.acks)
+                    # So many end while we fetch that nothing would be left to do: fetch ahead of the prefetch count,
+                    # more each time.
+                    channel.reserve = min(max(channel.prefetch_count, AHEAD), 2 * channel.acks)
                     credit = max(1, channel.credit(self._prefetch_limit))
                 channel.acks = 0
                 got |= self._claim_for(mine, min(credit, MOST))
@@ -332,7 +353,7 @@ class Deliveries:
             return
         self._closed = True
         try:
-            if not forked:
+            if not forked and self.lost is None:
                 self._finish()
         finally:
             os.close(self._read)
@@ -341,7 +362,7 @@ class Deliveries:
     def _finish(self) -> None:
         self._queue.interrupt()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(self._queue.settings.deadline)
+            self._thread.join(self._queue.patience())
         with self._arrived:
             left = [c for who, c in self._ready if not who.no_ack]
             self._ready.clear()

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from book import Book
@@ -16,6 +17,7 @@ from cells import Cell
 from checker import Rules, Violation, check
 from crew import Crew, Killed, Stopped
 from faults.base import Fault
+from faults.clock import JUMPS, ClockJump
 from grounds import Ground, ground_of, with_query
 from history import OK, History, Reader
 from programs import CELERY, QUEUES, Task, business_table, engine_of
@@ -26,6 +28,10 @@ from kombu_depqueue import JobQueue
 from kombu_depqueue.settings import parse
 
 __all__ = ["BRIEF", "FULL", "Report", "Size", "run_cell"]
+
+
+AFTER_ALL_JUMPS = max(JUMPS) + 60.0
+"""Seconds that a database's clock is ahead in the end."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ class Stage:
         options = {"retention": 86400.0, "deadline": 15.0, "poll_interval": 0.2, **cell.options}
         told = {name: str(value) for name, value in options.items()}
         publishers = max(1, cell.crew.get("publisher", 1))
-        engine_url = place.engine_url
+        engine_url = self.ground.scene.quiet_url  # an application's own connection hangs in a black hole for ever
         if self.ground.sessions is not None:
             engine_url = _plain(self.ground.sessions.url)
         return Task(
@@ -175,17 +181,19 @@ class Stage:
             return Stopped(self.crew, kind, lambda chance: self.cell.lease * chance.choice((0.5, 1.2, 1.6, 2.0)))
         return self.ground.fault(name)
 
-    def disturb(self, pause: float) -> None:
-        """Let the faults begin."""
+    def disturb(self, pause: float, enough: float = inf) -> None:
+        """Let the faults begin; when there were enough, fewer are to come, so that there is time for jobs."""
         for number, some in enumerate(self.faults()):
+            if number:  # those last; and between them there must be something to be disturbed
+                pause *= 5
             chance = random.Random(f"{self.seed}-{number}")
-            thread = threading.Thread(target=self._inject, args=(some, pause, chance), daemon=True)
+            thread = threading.Thread(target=self._inject, args=(some, pause, enough, chance), daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def _inject(self, some: list[tuple[Fault, float]], pause: float, chance: random.Random) -> None:
+    def _inject(self, some: list[tuple[Fault, float]], pause: float, enough: float, chance: random.Random) -> None:
         faults, shares = [f for f, _ in some], [s for _, s in some]
-        while not self.off.wait(pause * chance.uniform(0.3, 1.7)):
+        while not self.off.wait(pause * chance.uniform(0.3, 1.7) * (1 if self.struck() < enough else 8)):
             fault = chance.choices(faults, shares)[0]
             op = self.history.invoke("fault", name=fault.name)
             if fault.inject(chance) is False:
@@ -195,7 +203,7 @@ class Stage:
 
     def struck(self) -> int:
         """How many faults there were."""
-        return sum(window.perhaps for _, window, _ in self.book.faults)
+        return sum(window.perhaps for _, window, _ in list(self.book.faults))
 
     def calm(self) -> None:
         """Let the faults end."""
@@ -232,11 +240,15 @@ class Stage:
             self.crew.dismiss(kind)
         with self.quiet() as queue:
             for name in QUEUES:
+                op = self.history.invoke("resume", queue=name)
                 queue.resume(name)
+                op.ok()
             if not self.cell.has_celery:
                 self.violations += at_rest(queue)
-            self.crew.task = self.task
             self.crew.start("worker", calm=True)
+            for fault in self.ground.scene.faults:
+                if isinstance(fault, ClockJump):
+                    fault.clock.set(AFTER_ALL_JUMPS)  # what was delayed after a jump forward is due then only
             while time.monotonic() - started < seconds:
                 self.crew.tend()
                 if not self.live(queue):
@@ -292,7 +304,7 @@ def run_cell(cell: Cell, seed: int, folder: Path, size: Size = FULL) -> Report:
     """Run one cell to its end."""
     with staged(cell, seed, folder) as stage:
         started = time.monotonic()
-        stage.disturb(size.pause)
+        stage.disturb(size.pause, size.faults)
         while time.monotonic() - started < size.most:
             time.sleep(0.25)
             stage.watch()

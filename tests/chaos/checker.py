@@ -103,6 +103,8 @@ def doubled(case: _Case) -> Iterator[str]:
 def two_holders(case: _Case) -> Iterator[str]:
     """I4: given to another while the lease had still to last."""
     hold = case.rules.hold * 1e9
+    if not hold:
+        return
     for first, second in pairwise(case.by_attempt):
         back = [s.invoke for s in case.job.settles if s.token == first.token and s.perhaps]
         back.append(case.book.closes.get(first.source, inf))

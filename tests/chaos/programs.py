@@ -390,6 +390,8 @@ class Operator(Program):
         self.jobs = self.queue()
 
     def run(self) -> None:
+        for name in QUEUES:  # the one before may have been killed while one was paused
+            self.on_queue("resume", name, self.jobs.resume)
         acts: list[Callable[[], None]] = [self.cancel, self.cancel, self.cancel, self.purge, self.pause, self.look]
         while not self.stopping.wait(self.chance.uniform(0.05, 0.4)):
             with contextlib.suppress(StorageError):

@@ -10,12 +10,19 @@ from uuid import uuid4
 
 import pytest
 from book import Book
-from checker import Record, Rules, check
+from checker import Record, Rules, check, judge
+from faults.base import Scene
+from grounds import Ground
 from history import History, Reader
+from soak import Sample, is_flat
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 from tables import at_rest, final, records_of
 
 from kombu_depqueue import JobQueue
-from kombu_depqueue.testing.fixtures import MakeQueue
+from kombu_depqueue.testing.fixtures import Database, MakeQueue, Place
+from kombu_depqueue.testing.helpers import wait_until
+from kombu_depqueue.testing.sessions import Sessions
 
 SECOND = 1_000_000_000
 JOB, OTHER, THIRD = "job", "other", "third"
@@ -373,6 +380,40 @@ def test_counters_that_are_wrong_are_found(make_queue: MakeQueue) -> None:
     with queue._database.opened() as connection:
         connection.execute(blocked.update().values(pending=2))
     assert [(v.rule, v.job_id) for v in at_rest(queue)] == [("I7 counter", str(waits))]
+
+
+@pytest.mark.only("postgresql", "mysql")
+def test_a_session_that_is_left_in_a_transaction_is_found(database: Database, place: Place, sessions: Sessions) -> None:
+    ground = Ground(Scene("", ""), place, sessions, database.admin)
+    engine = create_engine(sessions.url.difference_update_query(["schema", "table_prefix"]), poolclass=NullPool)
+    with engine.connect() as connection:
+        kind = "TABLE" if database.is_mysql else "TEMPORARY TABLE"  # there in a database of our own
+        connection.execute(text(f"CREATE {kind} mine (id INT)"))
+        connection.execute(text("COMMIT"))
+        assert ground.idle_transactions() == []
+        connection.execute(text("BEGIN"))
+        connection.execute(text("INSERT INTO mine VALUES (1)"))
+        assert "idle in transaction" in str(wait_until(ground.idle_transactions, 10, interval=0.3))
+    engine.dispose()
+
+
+# hours
+
+
+def test_what_grows_is_found() -> None:
+    flat = [Sample(seconds=n, table_mb=min(n, 30) + n % 3 * 0.1, rss_mb=100.0 + n % 2) for n in range(100)]
+    assert is_flat(flat, "table_mb")
+    assert is_flat(flat, "rss_mb")
+    assert not is_flat([Sample(seconds=n, rss_mb=100.0 + n * 0.3) for n in range(100)], "rss_mb")
+    assert not is_flat([], "rss_mb")
+
+
+def test_what_was_forgotten_still_tells_when_it_may_have_ended() -> None:
+    for begin, end, broken in ((4, 6, set()), (3, 3.5, {"I6 blocked delivered"})):
+        story = Tale().publish(0, 1).reserve(2, 3).settle("ack", 4, 5).publish(2, 3, OTHER, deps=[JOB])
+        book = story.reserve(begin, end, job=OTHER).book()
+        book.forget(book.jobs[JOB], before=0.0)
+        assert {v.rule for v in judge(book.jobs[OTHER], book, HOLD)} == broken
 
 
 # the files
