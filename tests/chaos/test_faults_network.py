@@ -16,6 +16,7 @@ from faults.proxy import Proxy, When
 from sqlalchemy import Engine, text
 
 from kombu_depqueue import DepQueueError, Empty, JobMessage, JobQueue, JobState, StorageError, create_tables
+from kombu_depqueue.keeper import Keeper
 from kombu_depqueue.testing.fixtures import Database, MakeQueue, Place
 from kombu_depqueue.testing.helpers import assert_nothing_ready, drain, in_threads, wait_until
 
@@ -39,8 +40,9 @@ def proxy(scene: Scene) -> Proxy:
 
 
 @pytest.fixture
-def queue(scene: Scene, proxy: Proxy, make_queue: MakeQueue) -> JobQueue:
-    """A JobQueue through the proxy, connected, the queue "t" known, with no thread that uses another connection unasked."""
+def queue(scene: Scene, proxy: Proxy, make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch) -> JobQueue:
+    """A JobQueue through the proxy, connected, the queue "t" known; no thread of its own speaks to the database."""
+    monkeypatch.setattr(Keeper, "_run", lambda self: None)
     made = make_queue(url=scene.url, create=False, notify=False, lease=600.0, deadline=20.0)
     made.enqueue("t")
     drain(made, ["t"])
@@ -66,13 +68,13 @@ def test_a_cut_happens_where_it_is_said(
     when: When, queue: JobQueue, quiet: JobQueue, proxy: Proxy, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seen with the library's own second try taken away: the row is there, or is not."""
-    monkeypatch.setattr(queue._database, "_retrying", lambda call, **_: queue._database._once(call, 1e12, False))
     cut = proxy.cut(when, b"INSERT" if queue._database.dialect.steps_are_statements else b"COMMIT")
-    with pytest.raises(queue._database.errors):
-        queue.enqueue("t")
-    assert cut.happened.wait(5)
+    with monkeypatch.context() as patch:
+        patch.setattr(queue._database, "_retrying", lambda call, **_: queue._database._once(call, 1e12, False))
+        with pytest.raises(queue._database.errors):
+            queue.enqueue("t")
+    assert cut.happened.wait(10)
     assert rows(quiet, engine) == (0 if when is When.BEFORE else 1)
-    monkeypatch.undo()
     queue.enqueue("t")
     assert not proxy.cuts
 
@@ -90,7 +92,7 @@ def test_a_publish_that_is_cut_at_its_commit_is_there_once(when: When, queue: Jo
     for publish in both(queue):
         cut = proxy.cut(when, b"INSERT" if queue._database.dialect.steps_are_statements else b"COMMIT")
         publish()
-        assert cut.happened.is_set()
+        assert cut.happened.wait(10)
     drain(queue, ["dep"])
     found = drain(queue, ["t"])
     assert (len(found), len(set(found))) == (5, 5)
@@ -111,7 +113,7 @@ def test_a_job_whose_end_is_cut_at_its_commit_has_ended_once(when: When, queue: 
             reservation.requeue()
         else:
             reservation.ack({"n": 1})
-        assert cut.happened.is_set()
+        assert cut.happened.wait(10)
         if settle == "requeue":
             assert drain(queue, ["t"]) == [job_id]
         status = queue.status(job_id)
@@ -125,7 +127,7 @@ def test_a_claim_that_is_cut_at_its_commit_loses_no_job(when: When, queue: JobQu
     ids = [queue.enqueue("t", n) for n in range(3)]
     cut = proxy.cut(when)
     found = list(queue.reserve_many(3, 10, queues=["t"]))
-    assert cut.happened.is_set()
+    assert cut.happened.wait(10)
     while len(found) < 3:  # the first claim took place: its jobs are given back, since nobody has seen them
         found += queue.reserve_many(3, 10, queues=["t"])
     assert [r.job_id for r in found] == ids

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -173,7 +174,7 @@ def small_disk(megabytes: int = SIZE) -> Iterator[SmallDisk]:
         directory = Path(name)
         (directory / "data").mkdir()
         namespace.mount(directory / "data", megabytes)
-        url, process = namespace.do(start_postgresql, directory, OPTIONS)
+        url, process = namespace.do(partial(start_postgresql, options=OPTIONS), directory)
         server = SmallDisk(url, process, directory)
         server.namespace = namespace
         server.ballast = namespace.do(Ballast, directory / "data")
