@@ -6,6 +6,7 @@ Each gets a `Task`: where the database is, and how to behave. They go on until S
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import random
 import signal
@@ -83,13 +84,13 @@ class Program:
         self.stopping = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: self.stopping.set())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        parent = os.getppid()
-        threading.Thread(target=self._watch, args=(parent,), daemon=True).start()
+        threading.Thread(target=self._watch, daemon=True).start()
 
-    def _watch(self, parent: int) -> None:
-        while os.getppid() == parent:
+    def _watch(self) -> None:
+        cell = multiprocessing.parent_process()
+        while cell is None or cell.is_alive():
             time.sleep(2)
-        os._exit(3)  # the cell is gone
+        os._exit(3)
 
     def queue(self, **options: Any) -> JobQueue:
         """A JobQueue as the cell wants it."""
