@@ -20,7 +20,7 @@ from faults.base import Fault
 from faults.clock import JUMPS, ClockJump
 from grounds import Ground, ground_of, with_query
 from history import OK, History, Reader
-from programs import CELERY, QUEUES, Task, business_table, engine_of
+from program import CELERY, QUEUES, Task, business_table, engine_of
 from sqlalchemy import func, select
 from tables import at_rest, business_of, final, records_of
 

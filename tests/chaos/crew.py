@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from history import History
-from programs import Task, main
+from program import Task
+from programs import main
 
 __all__ = ["CELERY_POOLS", "Crew", "Killed", "Member", "Stopped"]
 
