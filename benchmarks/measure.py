@@ -187,12 +187,12 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Whether the median is within the bounds."""
+        """Whether the median is within the bounds: the goal is reached, or missed."""
         if self.least is None and self.most is None:
             return ""
         below = self.least is not None and not self.value.median >= self.least
         above = self.most is not None and not self.value.median <= self.most
-        return "MISSED" if below or above else "ok"
+        return "missed" if below or above else "reached"
 
     @property
     def goal(self) -> str:

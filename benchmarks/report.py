@@ -94,6 +94,9 @@ def markdown(report: Report, drawn: Sequence[str] = ()) -> str:
     parts += _warnings(report)
     parts.append("\n".join(f"- {name}: {fact}" for name, fact in report.machine.items()))
     parts += [f"![{Path(name).stem}]({name})" for name in drawn]
+    if goals := [r for r in report.rows if r.goal]:
+        reached = sum(r.verdict == "reached" for r in goals)
+        parts += ["## Goals", f"{reached} of {len(goals)} were reached.", _goals(goals)]
     for group in dict.fromkeys(r.group for r in report.rows):
         rows = [r for r in report.rows if r.group == group]
         parts += [f"## {group}", about(group), *_tables(rows)]
@@ -144,6 +147,16 @@ def _tables(rows: Sequence[Row]) -> Iterator[str]:
         )
     if others := [r for r in rest if r.what not in shared]:
         yield listed(others)
+
+
+def _goals(rows: Sequence[Row]) -> str:
+    """Each goal beside its figure; those that were missed are easy to find."""
+    head = ("goal of", "of", "against", "median (lowest-highest)", "goal", "")
+    marked = {"reached": "reached", "missed": "**missed**"}
+    return table(
+        head,
+        [(r.what, r.who, r.against, r.value.text(r.unit), r.goal, marked[r.verdict]) for r in rows],
+    )
 
 
 def _pivot(rows: Sequence[Row], corner: str, line: Any, column: Any) -> str:

@@ -153,4 +153,7 @@ def test_a_report_says_what_is_wrong_with_it(tmp_path: Path) -> None:
         "Oban was left out",
     ):
         assert said in text
-    assert "0.50 (0.40-0.60) MISSED (>= 1.00 x)" in text
+    assert "0.50 (0.40-0.60) missed (>= 1.00 x)" in text
+    assert "0 of 1 were reached" in text
+    result.rows[-1].value = quiet
+    assert "1 of 1 were reached" in report.markdown(result)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
@@ -17,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.pool import PoolProxiedConnection
 
-__all__ = ["FORKS", "Connections", "Watchdog"]
+__all__ = ["FORKS", "Connections", "Deadline", "Watchdog"]
 
 logger = logging.getLogger("kombu_depqueue")
 
@@ -74,6 +75,31 @@ FORKS = _Forks()
 """The process forks as a whole, so there is one."""
 
 
+class Deadline:
+    """How long a call may take; once the end has begun, how long all together may."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end = math.inf
+
+    def hurry(self) -> None:
+        """Before closing: all calls that are still to come have one deadline together."""
+        self._end = self.until()
+
+    def until(self) -> float:
+        """The moment (`time.monotonic`) when a call that begins now is given up."""
+        return min(time.monotonic() + self._seconds, self._end)
+
+    def patience(self) -> float:
+        """Seconds to wait for a thread that is making a call."""
+        return max(0.2, self.until() - time.monotonic())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no time left for any call."""
+        return self._end != math.inf and time.monotonic() > self._end
+
+
 class Watchdog:
     """Cuts the connection of calls that outlive their deadline."""
 
@@ -87,7 +113,10 @@ class Watchdog:
 
     def watch(self, connection: Any, until: float) -> None:
         """Watch the call that this thread makes, until `unwatch`; None: its connection is being made."""
-        self._calls[threading.get_ident()] = (until, connection)
+        ident = threading.get_ident()
+        self._calls[ident] = (until, connection)
+        if self.cut:
+            self.cut.discard(ident)  # of an earlier call, which was over at that very moment
         if self._thread is None:
             self._start()
 
@@ -100,6 +129,20 @@ class Watchdog:
     def unwatch(self) -> None:
         """The call is over."""
         self._calls.pop(threading.get_ident(), None)
+
+    def left(self) -> float | None:
+        """Seconds that this thread's call may still take; None: it makes none."""
+        call = self._calls.get(threading.get_ident())
+        return None if call is None else max(0.0, call[0] - time.monotonic())
+
+    @contextlib.contextmanager
+    def watching(self, connection: Any, until: float) -> Iterator[None]:
+        """Watch what is done inside."""
+        self.watch(connection, until)
+        try:
+            yield
+        finally:
+            self.unwatch()
 
     def _start(self) -> None:
         with self._lock:
@@ -178,6 +221,13 @@ class Connections:
         self._idle.append(fairy)
         if self._wanted:
             self.flush()
+
+    def distrust(self) -> None:
+        """End all that are at hand: the server may have frozen, and each of them would cost a deadline to find out."""
+        while self._idle:
+            with contextlib.suppress(IndexError):
+                self._idle.pop().invalidate()
+        self._engine.dispose()
 
     def flush(self) -> None:
         """Give all back to the pool."""

@@ -15,7 +15,7 @@ from kombu_depqueue.database import Database
 from kombu_depqueue.dialects import dialect_for
 from kombu_depqueue.enlisting import Deferred
 from kombu_depqueue.entry import Entry
-from kombu_depqueue.errors import QueueClosed
+from kombu_depqueue.errors import Duplicate, QueueClosed
 from kombu_depqueue.keeper import Keeper
 from kombu_depqueue.limits import Limits
 from kombu_depqueue.listings import Listings
@@ -96,6 +96,7 @@ class Core:
         self._closed = True
         if self._in_child():
             return
+        self._database.deadline.hurry()
         self._waiter.close()
         try:
             self._keeper.close()
@@ -108,7 +109,12 @@ class Core:
             connection.add(self, entries)
             return
         self._limits.check(entries, connection)
-        woken = self._store.insert(entries, connection)
+        try:
+            woken = self._store.insert(entries, connection)
+        except Duplicate:
+            if connection is None:  # what it tells must be as safe as the commit that it stands for
+                self._database.make_sure()
+            raise
         if connection is None:  # else they were told in the caller's transaction
             self._notifier.hint(woken)
         if any(e.delay is not None or e.run_at is not None for e in entries):

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from kombu_depqueue.connections import FORKS, Connections, Watchdog
+from kombu_depqueue.connections import FORKS, Connections, Deadline, Watchdog
 from kombu_depqueue.dialects import Dialect, Failure, Tx
 from kombu_depqueue.errors import DepQueueError, Duplicate, InvalidJob, QueueClosed, SchemaError, StorageError
 from kombu_depqueue.schema import SCHEMA_VERSION
@@ -33,7 +33,11 @@ class Database:
         self._closed = False
         self._watchdog = Watchdog(dialect.abort)
         self._connections = Connections(dialect.engine, self._watchdog)
+        dialect.time_left = self._time_left
+        self.cut: Callable[[], None] = lambda: None
+        """Called when a call was cut off: other connections may be of no use either."""
         self.errors = dialect.driver_errors()
+        self.deadline = Deadline(self.settings.deadline)
         self._ready = False
         self._ready_lock = threading.Lock()
         self.works_as = SCHEMA_VERSION
@@ -51,6 +55,10 @@ class Database:
                 self._connections.flush()
             self.dialect.engine.dispose(close=not forked)
 
+    def abandon(self) -> None:
+        """Make every call, also those that are being tried again, end with QueueClosed."""
+        self._closed = True
+
     def is_closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
@@ -58,14 +66,15 @@ class Database:
     def connect(self) -> PoolProxiedConnection:
         """A connection for other use than calls."""
         with self.calling:
-            return self._connections.take(time.monotonic() + self.settings.deadline)
+            return self._connections.take(self.deadline.until())
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Connection]:
         """A connection of SQLAlchemy's, to look at the schema by. Raises StorageError."""
         try:
             with self.calling, self._connections.connect() as connection:
-                yield connection
+                with self.watched(connection.connection.dbapi_connection):
+                    yield connection
                 return
         except self.errors as error:
             problem = self.translated(error)
@@ -73,32 +82,56 @@ class Database:
 
     # transactions
 
+    def watched(self, connection: Any) -> contextlib.AbstractContextManager[None]:
+        """What is done inside with a connection of `connect` has the deadline that calls have."""
+        return self._watchdog.watching(connection, self.deadline.until())
+
+    def _time_left(self) -> float:
+        left = self._watchdog.left()
+        return self.settings.deadline if left is None else left
+
     def write(
         self,
         work: Callable[[Tx], T],
         *,
         begin: bool = True,
+        single: bool = False,
         durable: bool = True,
         done: Callable[[Tx, T], bool] | None = None,
     ) -> T:
         """Run `work` in a transaction that writes; `begin=False`: it is one statement where steps are.
 
+        `single`: it is one statement on any database, at the first try.
+
         Tried again until the deadline when the transaction was rolled back by a conflict, and when
         the connection broke; if it broke while committing, `tx.again` tells the work that an earlier
         try may have taken place. Work that cannot simply be repeated comes with `done(tx, answer)`:
-        it tells whether the try that had this answer took place (not with `begin=False`).
+        it tells whether the try that had this answer took place (not with `begin=False` or `single`).
         """
         self.ensure_schema()
         if done is not None:
             work = _unless_done(work, done)
-        alone = not begin and self.dialect.steps_are_statements
-        return self._retrying(lambda c, again: self._write(c, work, again, alone=alone, durable=durable))
+        steps = self.dialect.steps_are_statements
+        alone = (not begin and steps) or single
+        # Where a step is several statements, so is looking whether an earlier try took place.
+        return self._retrying(
+            lambda c, again: self._write(c, work, again, alone=alone and (steps or not again), durable=durable)
+        )
 
     def pipeline(self, work: Callable[[Tx], Callable[[], T]], *, begin: bool = True) -> T:
         """As write, but all that `work` executes is sent at once; it returns how to fetch the answer."""
         self.ensure_schema()
         alone = not begin and self.dialect.steps_are_statements
         return self._retrying(lambda c, again: self._pipeline(c, work, again, alone=alone))
+
+    def make_sure(self) -> None:
+        """Have all that was seen be as safe as what is committed now."""
+        if self.dialect.has_standbys:
+            try:
+                self._retrying(lambda c, again: self._write(c, self.dialect.make_sure, again, alone=True, durable=True))
+            except StorageError as error:
+                error.maybe_committed = True
+                raise
 
     def read(self, work: Callable[[Tx], T]) -> T:
         """Run `work`, which only reads (each statement on its own)."""
@@ -139,14 +172,20 @@ class Database:
     def _write(self, connection: Any, work: Callable[[Tx], T], again: bool, *, alone: bool, durable: bool) -> T:
         tx = self._tx(connection, again, durable)
         if alone:
+            self.dialect.begin_none(tx.cursor, durable=durable)
             try:
-                return work(tx)
+                result = work(tx)
+                if again and durable:
+                    self.dialect.make_sure(tx)
+                return result
             except Exception as error:
                 _maybe_committed(error)
                 raise
         self.dialect.begin(tx.cursor, durable=durable)
         try:
             result = work(tx)
+            if again and durable:  # an earlier try that took place may not be as safe as this commit will be
+                self.dialect.make_sure(tx)
         except BaseException:
             with contextlib.suppress(*self.errors):
                 self.dialect.rollback(connection)
@@ -154,6 +193,9 @@ class Database:
         try:
             self.dialect.commit(tx.cursor)
         except Exception as error:
+            # SQLite may leave the transaction open when it is busy or the disk is full: nobody could begin another.
+            with contextlib.suppress(*self.errors):
+                self.dialect.rollback(connection)
             _maybe_committed(error)
             raise
         return result
@@ -165,6 +207,8 @@ class Database:
                 if not alone:  # else the pipeline itself is the transaction
                     self.dialect.begin(connection.cursor(), durable=True)
                 fetch = work(tx)
+                if again:
+                    self.dialect.make_sure(self.dialect.transaction(connection))  # `fetch` may need the other's rows
                 if not alone:
                     self.dialect.commit(connection.cursor())
             return fetch()
@@ -177,7 +221,7 @@ class Database:
     # retrying
 
     def _retrying(self, call: Callable[[Any, bool], T], *, creates: bool = False) -> T:
-        until = time.monotonic() + self.settings.deadline
+        until = self.deadline.until()
         again, tries, migrated = False, 0, False
         while True:
             tries += 1
@@ -189,6 +233,8 @@ class Database:
                     failure = Failure.RETRY
                 maybe = bool(getattr(error, "depqueue_maybe_committed", False)) and failure is Failure.LOST
                 again = again or maybe
+                if again and failure is Failure.TAKEN:
+                    failure = Failure.RETRY  # by the earlier try, whose commit is seen only now
                 if failure is Failure.NO_TABLE and not migrated and self._was_migrated():
                     migrated = True
                     continue
@@ -208,6 +254,8 @@ class Database:
     def _call(self, call: Callable[[Any, bool], T], until: float, again: bool) -> T:
         if self.is_closed():
             raise QueueClosed("the JobQueue is closed")
+        if self.deadline.is_over:
+            raise StorageError(f"the database gave no answer within deadline = {self.settings.deadline:g} s")
         fairy = self._connections.take(until)
         try:
             self._watchdog.watch(fairy.dbapi_connection, until)
@@ -221,6 +269,10 @@ class Database:
             )
             if sound:
                 fairy.close()
+            elif threading.get_ident() in self._watchdog.cut:
+                fairy.invalidate()
+                self._connections.distrust()
+                self.cut()
             else:  # broken, or perhaps in the middle of a transaction: never used again
                 fairy.invalidate()
             raise
@@ -308,7 +360,7 @@ class Database:
     def schema_facts(self) -> Facts | None:
         """What the database says of its schema; None: the tables are not there. Raises SchemaError, StorageError."""
         sql = self.dialect.sql.schema_facts
-        until = time.monotonic() + self.settings.deadline
+        until = self.deadline.until()
         while True:
             try:
                 return facts_of(self._once(lambda c, again: self._tx(c).all(sql), until, False))

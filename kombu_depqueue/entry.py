@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
+from operator import attrgetter
+from types import NoneType
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +30,7 @@ __all__ = [
     "decode_json",
     "encode_json",
     "entry_of",
+    "kinds_of",
     "policy_mask",
 ]
 
@@ -37,6 +42,10 @@ MAX_DEPENDENCIES = 100_000
 
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 """Made once: `json.dumps` makes one in each call that is not all defaults (3 us)."""
+orjson: Any = None
+with contextlib.suppress(ImportError):  # it is only faster
+    orjson = import_module("orjson")
+_SCALARS = frozenset({str, int, bool, NoneType})
 
 _MASKS = {policy: sum(1 << STATUS[s] for s in JobState if s.is_finished and policy.met_by(s)) for policy in Policy}
 
@@ -60,7 +69,7 @@ class Entry:
     run_at: datetime | None = None
     delay: float | None = None
     expires_in: float | None = None
-    edges: list[tuple[UUID, int]] = field(default_factory=list)
+    edges: Sequence[tuple[UUID, int]] = ()
     """Dependencies in order, with the set of ends that meet each."""
     reopened: bool = False
     """It was live before (`retry`): a dependency whose record is kept no longer counts as met."""
@@ -83,6 +92,11 @@ class Entry:
         return fresh and self.delay is None and self.run_at is None and not self.edges
 
     @property
+    def is_single(self) -> bool:
+        """It is inserted by one statement, whatever there is (if its delay is not to be signed)."""
+        return self.id_is_new and not self.supersedes and self.run_at is None and not self.edges
+
+    @property
     def asks(self) -> bool:
         """Others' jobs decide about it: its dependencies, or one that has its id."""
         return bool(self.edges) or (self.job_id is not None and not self.id_is_new and not self.supersedes)
@@ -91,6 +105,20 @@ class Entry:
     def common(self) -> tuple[object, ...]:
         """What plain entries must share to be inserted by one statement."""
         return (self.max_attempts, self.expires_in, self.hold, self.flags, self.supersedes)
+
+
+_ALIKE = attrgetter(
+    *("channel", "queue", "queue_id", "id_is_new", "supersedes", "delay", "run_at"),
+    *("max_attempts", "expires_in", "hold", "flags", "durable"),
+)
+
+
+def kinds_of(entries: Iterable[Entry]) -> list[Entry]:
+    """One entry of each kind: usually a batch has one, and what is to be done with it is found out once.
+
+    Alike are those that differ in id, priority, dependencies and payload at most.
+    """
+    return list({_ALIKE(entry): entry for entry in entries}.values())
 
 
 def entry_of(job: JobMessage, settings: Settings) -> Entry:
@@ -248,6 +276,8 @@ def _choice(name: str, kind: Any, value: object) -> Any:
 
 def encode_json(name: str, value: object) -> bytes:
     """Strict JSON: what it cannot hold is refused, NaN and infinities included."""
+    if orjson is not None and (data := _encode_flat(value)) is not None:
+        return data
     try:
         text = _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
@@ -256,6 +286,20 @@ def encode_json(name: str, value: object) -> bytes:
     if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise InvalidJob(name, f"nested more than {MAX_DEPTH} levels deep")
     return text.encode("ascii")
+
+
+def _encode_flat(value: object) -> bytes | None:
+    """By orjson: 0.3 us instead of 2.5 for 500 bytes. None: it is not as plain as that, or for `json` to refuse.
+
+    Only scalars, and an object of them: of other values orjson takes more than JSON can hold (NaN, a UUID, an Enum).
+    """
+    if not _SCALARS.issuperset(map(type, value.values()) if type(value) is dict else (type(value),)):
+        return None
+    try:
+        data = orjson.dumps(value)
+    except orjson.JSONEncodeError:  # keys that are not text, integers of more than 64 bits, lone surrogates
+        return None
+    return bytes(memoryview(data))  # a copy: what it returns may hold 4 KB, however little is in it
 
 
 def _depth(value: object) -> int:

@@ -146,7 +146,7 @@ class StorageError(DepQueueError):
 
     The driver's error is `__cause__`, without what it quoted of rows. `maybe_committed` tells whether the
     change may have taken place all the same (the connection broke while the
-    answer was awaited).
+    answer was awaited, or no synchronous standby has confirmed it).
     """
 
     def __init__(self, problem: str, *, maybe_committed: bool = False) -> None:

@@ -20,10 +20,11 @@ from kombu_depqueue.entry import Entry
 from kombu_depqueue.errors import Duplicate, InvalidJob, NotExist
 from kombu_depqueue.job import JobState
 from kombu_depqueue.schema import Flag
-from kombu_depqueue.signing import Facts, Keys
+from kombu_depqueue.signing import Facts, Keys, bare
+from kombu_depqueue.sql import Prepared
 from kombu_depqueue.statements import StoredJob
 
-__all__ = ["facts_of", "insert_entries"]
+__all__ = ["facts_of", "insert_alike", "insert_entries"]
 
 LIVE = 0
 """Of a dependency: it has not ended (else its status number)."""
@@ -45,9 +46,7 @@ def insert_entries(
 
     `plain`: all are; one that supersedes a live job is a Duplicate, to be tried again without.
     """
-    ids = {e.job_id for e in entries if e.job_id is not None}
-    if len(ids) < len(entries):
-        _refuse_twice([e.job_id for e in entries if e.job_id is not None])
+    _refuse_twice([e.job_id for e in entries if e.job_id is not None])
     if (tx.again or any(not e.id_is_new for e in entries)) and _are_there(tx, dialect, entries):
         return set()
     plan = _Plan(dialect, queues)
@@ -63,11 +62,23 @@ def insert_entries(
         return {row["p_queue_id"] for row in plan.ready}
     if any(e.run_at is not None for e in entries):
         plan.clock = tx.all(dialect.sql.clock)[0][0]
-    ends = _lock_dependencies(tx, dialect, entries) if any(e.edges for e in entries) else {}
+    ends = _lock_dependencies(tx, dialect, entries, plan) if any(e.edges for e in entries) else {}
     for entry in entries:
         plan.add(entry, ends)
     plan.write(tx)
     return plan.woken
+
+
+def insert_alike(tx: Tx, dialect: Dialect, entries: Sequence[Entry], queues: Mapping[tuple[str, str], int]) -> set[int]:
+    """The same of plain jobs of one kind, new and not to be signed, by columns (a dict for each: 1 us a job)."""
+    ids = [e.job_id for e in entries]
+    _refuse_twice([i for i in ids if i is not None])
+    if tx.again and _are_there(tx, dialect, entries):
+        return set()
+    row = _Plan(dialect, queues).row(entries[0])
+    columns = ([e.rank for e in entries], ids, [e.envelope for e in entries], [e.body for e in entries])
+    dialect.insert_columns(tx, row, *columns)
+    return {row["p_queue_id"]}
 
 
 def facts_of(job: Any, names: tuple[str, str], edges: Sequence[tuple[UUID, int]]) -> Facts:
@@ -120,16 +131,23 @@ def _are_there(tx: Tx, dialect: Dialect, entries: Sequence[Entry]) -> bool:
     sql = dialect.sql
     found = {i for s in (sql.live_ids, sql.taken_ids) for (i,) in tx.all(s, ids=asked)}
     if tx.again:
-        return bool(found)
+        anew = {e.job_id: e for e in entries if e.supersedes and e.job_id is not None}
+        return bool(found - anew.keys()) or (bool(anew) and _stand_so(tx, dialect, anew))
     if found:
         raise Duplicate(*(i for i in asked if i in found))
     return False
 
 
+def _stand_so(tx: Tx, dialect: Dialect, entries: Mapping[UUID, Entry]) -> bool:
+    """Whether deliveries that supersede others are stored: the id alone may be that of the older one."""
+    rows = tx.all(dialect.sql.contents, ids=list(entries))
+    stored = {i: (bare(None if envelope is None else bytes(envelope)), bytes(body)) for i, envelope, body in rows}
+    return all(stored.get(i) == (e.envelope, bytes(e.body)) for i, e in entries.items())
+
+
 def _refuse_twice(ids: Sequence[UUID]) -> None:
-    twice = [i for i, n in Counter(ids).items() if n > 1]
-    if twice:
-        raise Duplicate(*twice)
+    if len({i.int for i in ids}) < len(ids):  # a UUID's own hash takes three times as long
+        raise Duplicate(*(i for i, n in Counter(ids).items() if n > 1))
 
 
 def _supersede(tx: Tx, dialect: Dialect, ids: Sequence[UUID]) -> tuple[dict[UUID, tuple[StoredJob, bool]], set[UUID]]:
@@ -161,7 +179,7 @@ def tell_once(tx: Tx, dialect: Dialect, job_id: UUID, status: int) -> None:
     tx.run(dialect.sql.meet_edges, p_dep_id=job_id, p_mask=1 << status)
 
 
-def _lock_dependencies(tx: Tx, dialect: Dialect, entries: Sequence[Entry]) -> dict[UUID, int]:
+def _lock_dependencies(tx: Tx, dialect: Dialect, entries: Sequence[Entry], plan: _Plan) -> dict[UUID, int]:
     """Lock all dependencies that are not among the entries, and tell how each stands. Raises NotExist."""
     own = {e.job_id for e in entries}
     wanted = sorted({dep for e in entries for dep, _ in e.edges} - own)
@@ -175,10 +193,10 @@ def _lock_dependencies(tx: Tx, dialect: Dialect, entries: Sequence[Entry]) -> di
         if not missing:
             return ends
         for lock, flag in ((sql.lock_jobs, sql.flag_jobs), (sql.lock_waiting, sql.flag_waiting)):
-            rows = tx.all(lock, ids=missing)
+            rows = tx.all(lock, ids=missing) if missing else []
             unflagged = [i for i, flags in rows if not flags & Flag.HAS_DEPENDENTS]
             if unflagged:
-                tx.run(flag, ids=unflagged)
+                plan.flagged.append((flag, unflagged))
             ends.update((i, LIVE) for i, _ in rows)
             missing = [i for i in missing if i not in ends]
         if missing:
@@ -211,6 +229,8 @@ class _Plan:
         self.waiting: list[dict[str, Any]] = []
         self.blocked: list[dict[str, Any]] = []
         self.edges: list[dict[str, Any]] = []
+        self.flagged: list[tuple[Prepared, list[UUID]]] = []
+        """The statement that says of locked dependencies that they have dependents, and which."""
         self.renewed: list[UUID | None] = []
         """Whose older edges go."""
         self.hopeless: list[tuple[StoredJob, str]] = []
@@ -313,12 +333,15 @@ class _Plan:
         """Insert what was planned."""
         sql = self.dialect.sql
         self.dialect.insert_jobs(tx, self.ready)
-        # The flags may have changed since the row was copied: a later job depends on it.
-        tx.many(sql.add_waiting, [{**w, "p_flags": w["_row"]["p_flags"]} for w in self.waiting])
-        if self.renewed:
-            tx.run(sql.drop_edges, ids=self.renewed)
-        tx.many(sql.add_edge, self.edges)
-        tx.many(sql.add_blocked, self.blocked)
+        with tx.together():
+            for flag, ids in self.flagged:
+                tx.run(flag, ids=ids)
+            # The flags may have changed since the row was copied: a later job depends on it.
+            tx.many(sql.add_waiting, [{**w, "p_flags": w["_row"]["p_flags"]} for w in self.waiting])
+            if self.renewed:
+                tx.run(sql.drop_edges, ids=self.renewed)
+            tx.many(sql.add_edge, self.edges)
+            tx.many(sql.add_blocked, self.blocked)
         if self.hopeless:
             created = tx.all(sql.clock)[0][0]
             for job, why in self.hopeless:

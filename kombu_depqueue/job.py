@@ -111,7 +111,7 @@ class Dependency:
     policy: Policy | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class JobMessage:
     """A job as its producer describes it and its worker receives it.
 
@@ -155,7 +155,13 @@ class JobMessage:
         """Make a message with a new id: `JobMessage.new("resize", {"w": 80}, delay=5)`."""
         if "job_id" in fields:
             return cls(job_type=job_type, args=args, **fields)
-        return cls(job_id=new_job_id(), job_type=job_type, args=args, id_is_new=True, **fields)
+        if fields:
+            return cls(job_id=new_job_id(), job_type=job_type, args=args, id_is_new=True, **fields)
+        # To set 17 attributes of a frozen class takes 1.7 us, a tenth of an enqueue in a batch of 100. This
+        # takes 0.4: what an object lacks its class has, with the default (which is why it has no slots).
+        made = object.__new__(cls)
+        made.__dict__.update(job_id=new_job_id(), job_type=job_type, args=args, id_is_new=True)
+        return made
 
     def with_job_type(self, job_type: str) -> Self:
         """Copy the message for another queue."""

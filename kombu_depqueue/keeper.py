@@ -274,7 +274,7 @@ class Keeper:
         if forked:
             return
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(self._settings.deadline)
+            self._thread.join(self._store.database.deadline.patience())
         if self.registered:
             self.registered = False
             mine = [self.consumer, *self.alone.values()]

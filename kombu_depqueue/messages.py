@@ -45,9 +45,22 @@ class MessageQueue(JobQueue):
         """Delete the queues that end with this consumer, give all leases back at once, and close."""
         try:
             if not self._closed and not self._in_child():
+                self.hurry()
                 self.topology.delete_owned(self.consumer)
         finally:
             super().close()
+
+    def hurry(self) -> None:
+        """It is about to be closed: all that is still to be done has one deadline together."""
+        self._database.deadline.hurry()
+
+    def patience(self) -> float:
+        """Seconds to wait for a thread that is making a call."""
+        return self._database.deadline.patience()
+
+    def abandon(self) -> None:
+        """Ask nothing more of a server that is lost: what is under way ends with its next try."""
+        self._database.abandon()
 
     @property
     def in_child(self) -> bool:

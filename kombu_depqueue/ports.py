@@ -15,9 +15,12 @@ Common to all operations
   afresh in the child, without the parent's reservations.
 - Times are aware datetimes, compared with the database's clock; durations are seconds.
 - Bad input raises `InvalidJob` before anything is written.
-- The database failing raises `StorageError`, at the latest after `deadline` seconds.
+- The database failing, or being frozen, raises `StorageError`, at the latest after `deadline` seconds.
 - When an operation that writes has returned, its effect is committed (or part
   of the caller's transaction, where a `connection` was given).
+- What a synchronous standby has not confirmed is never told as done, though the server does so when its wait for the
+  standby is canceled: it is tried again until it is sure, else `StorageError.maybe_committed`; a call that is repeated
+  (`Duplicate`, an ack) is answered only when the standby has what the first one did.
 - A caller's transaction must see what others have committed since it began, where that decides (dependencies, ids that
   are given, the end of a job): `InvalidJob` for another isolation level than READ COMMITTED, on databases with levels.
 - Within `with enlist(connection):` what is enqueued, acked and finished is part of that transaction, as if
@@ -26,7 +29,8 @@ Common to all operations
   never handed out: it is dead, with the reason `bad-signature` (docs/security.md says what that covers).
 - What is larger than `max_body_bytes` is refused by enqueue, and by a claim never fetched: it is dead.
 - At least once: what was enqueued is delivered until it is acked, whatever dies;
-  a second delivery happens only after a lease has expired or was given back.
+  a second delivery happens only after a lease has expired or was given back (a power cut, or a failover to a standby,
+  takes back claims of the last moments before it).
 """
 
 from __future__ import annotations

@@ -248,18 +248,25 @@ class Records:
         """Delete a root and the dependencies that nobody else needs. Raises NotExist, NotPending."""
 
         def work(tx: Tx) -> int:
-            if tx.all(self.sql.dependents, p_dep_id=job_id):
-                raise NotPending(job_id, detail="other jobs depend on it")
             deleted, todo = 0, [job_id]
             while todo:
                 one = todo.pop()
                 below = [dep for dep, _, _ in tx.all(self.sql.dependencies, p_job_id=one)]
                 deleted += self._delete_one(tx, one)
+                # Only now: whoever enqueues a dependent has it locked until the edge can be seen.
+                if tx.all(self.sql.dependents, p_dep_id=one):
+                    raise NotPending(one, detail="other jobs depend on it")
                 todo += [dep for dep in below if not tx.all(self.sql.dependents, p_dep_id=dep)]
             return deleted
 
         self.store.state_of(job_id)  # raises NotExist
-        return self.database.write(work, done=lambda tx, _: job_id not in self.store.standing(tx, [job_id]))
+        while True:
+            try:
+                return self.database.write(work, done=lambda tx, _: job_id not in self.store.standing(tx, [job_id]))
+            except NotPending as error:
+                if error.job_id == job_id:
+                    raise
+                # One that nobody else needed was just given another dependent: it stays.
 
     def _delete_one(self, tx: Tx, job_id: UUID) -> int:
         found = len(tx.all(self.sql.take_job, p_job_id=job_id))
@@ -332,7 +339,11 @@ class Records:
 
     def drop_worker(self, worker: int) -> bool:
         """Forget a worker; False: it is not registered."""
-        return bool(self.database.write(lambda tx: tx.run(self.sql.drop_worker, p_id=worker)))
+        dropped = self.database.write(
+            lambda tx: tx.run(self.sql.drop_worker, p_id=worker),
+            done=lambda tx, found: bool(found) and not tx.run(self.sql.touch_worker, p_id=worker),
+        )
+        return bool(dropped)
 
 
 def _result(data: bytes | None) -> Any:

@@ -199,14 +199,14 @@ class Routing(Tallies):
         """A consumer begins to consume a queue."""
         s = self.t.subscription
         me = {"queue_id": bindparam("p_queue", type_=Integer()), "consumer_id": bindparam("p_id", type_=BigInteger())}
-        return insert(s).values(**me, count=literal_column("1"))
+        return insert(s).values(**me, count=bindparam("p_count", type_=Integer()))
 
     @statement
     def resubscribe(self) -> Executable:
-        """It consumes the queue once more (or, with -1, once less)."""
+        """It consumes the queue so many times."""
         s = self.t.subscription
         mine = (s.c.queue_id == bindparam("p_queue"), s.c.consumer_id == bindparam("p_id"))
-        return update(s).where(*mine).values(count=s.c.count + bindparam("p_change", type_=Integer()))
+        return update(s).where(*mine).values(count=bindparam("p_count", type_=Integer()))
 
     @statement
     def drop_ended_subscriptions(self) -> Executable:

@@ -30,6 +30,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    union_all,
     update,
 )
 
@@ -215,6 +216,15 @@ class Statements:
         """Which of the ids are jobs in the hot table."""
         j = self.t.job.c.job_id
         return select(j).where(among(j, "ids"))
+
+    @statement
+    def contents(self) -> Executable:
+        """Headers and payloads of jobs, as far as they are kept."""
+        looks = (
+            select(t.c.job_id, t.c.envelope, t.c.body).where(among(t.c.job_id, "ids"))
+            for t in (self.t.job, self.t.wait, self.t.ended_body)
+        )
+        return union_all(*looks)
 
     @statement
     def clock(self) -> Executable:

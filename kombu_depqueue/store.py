@@ -10,14 +10,15 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 from kombu_depqueue.dialects import Tx
 from kombu_depqueue.dialects.steps import Claimed, Ending, Key, Lane, Released, Wanted, restored
-from kombu_depqueue.entry import Entry
+from kombu_depqueue.entry import Entry, kinds_of
 from kombu_depqueue.errors import Duplicate, NotExist, NotPending
-from kombu_depqueue.inserting import insert_entries
+from kombu_depqueue.inserting import insert_alike, insert_entries
 from kombu_depqueue.leases import Leases
 from kombu_depqueue.releases import CANCELED, RELEASE_LIMIT
 from kombu_depqueue.schema import Flag
@@ -98,8 +99,9 @@ class Store(Leases):
 
     def insert(self, entries: Sequence[Entry], connection: Any = None) -> set[int]:
         """Insert jobs, all or none; returns the queues whose consumers should look."""
-        known = {(e.channel, e.queue): e.queue_id for e in entries if e.queue_id}
-        names = {(e.channel, e.queue) for e in entries} - known.keys()
+        kinds = kinds_of(entries)
+        known = {(e.channel, e.queue): e.queue_id for e in kinds if e.queue_id}
+        names = {(e.channel, e.queue) for e in kinds} - known.keys()
         if connection is not None:
             # In the caller's transaction, and so not remembered: it may be rolled back.
             def join(tx: Tx) -> set[int]:
@@ -115,28 +117,47 @@ class Store(Leases):
                 self.queue_ids(names)  # committed at once: a new queue's row must not wait for the caller
             return self.database.join(connection, join)
         queues = {**known, **dict(zip(names, self.queue_ids(names), strict=True))} if names else known
-        if all(e.is_plain for e in entries):
+        if len(entries) == 1 and entries[0].is_single and (entries[0].delay is None or self._signs_nothing):
+            insert = partial(
+                insert_entries, dialect=self.dialect, entries=entries, queues=queues, plain=entries[0].is_plain
+            )
+            return self.database.write(insert, single=True, durable=entries[0].durable)
+        if all(e.is_plain for e in kinds) and not any(e.edges for e in entries):
             try:
-                return self._insert_plain(entries, queues)
+                return self._insert_plain(entries, kinds, queues)
             except Duplicate:
-                if not any(e.supersedes for e in entries):
+                if not any(e.supersedes for e in kinds):
                     raise
         return self.database.write(lambda tx: insert_entries(tx, self.dialect, entries, queues))
 
-    def _insert_plain(self, entries: Sequence[Entry], queues: Mapping[tuple[str, str], int]) -> set[int]:
+    @property
+    def _signs_nothing(self) -> bool:
+        return self.database.settings.signing_keys is None
+
+    def _insert_plain(
+        self, entries: Sequence[Entry], kinds: Sequence[Entry], queues: Mapping[tuple[str, str], int]
+    ) -> set[int]:
         """Insert where nothing has to be looked up: in one round trip."""
 
-        def send(tx: Tx) -> Callable[[], set[int]]:
-            done = insert_entries(tx, self.dialect, entries, queues, plain=True)
-            return lambda: done
+        def send(tx: Tx) -> set[int]:
+            return insert_entries(tx, self.dialect, entries, queues, plain=True)
 
-        fits = len(entries) <= self.dialect.rows_in_one and not entries[0].supersedes
-        if len(entries) == 1 or (fits and len({e.common for e in entries}) == 1):  # one statement
-            durable = any(e.durable for e in entries)
-            return self.database.write(lambda tx: send(tx)(), begin=False, durable=durable)
-        if self.dialect.pipelines and not any(e.supersedes for e in entries):  # those are asked for first
-            return self.database.pipeline(send)
-        return self.database.write(lambda tx: send(tx)())
+        first = kinds[0]
+        fits = len(entries) <= self.dialect.rows_in_one and not first.supersedes
+        if fits and len(kinds) == 1 and first.id_is_new and self._signs_nothing and len(entries) > 1:
+            insert = partial(insert_alike, dialect=self.dialect, entries=entries, queues=queues)
+            return self.database.write(insert, begin=False, durable=first.durable)
+        if len(entries) == 1 or (fits and len({e.common for e in kinds}) == 1):  # one statement
+            durable = any(e.durable for e in kinds)
+            return self.database.write(send, begin=False, durable=durable)
+        if self.dialect.pipelines and not any(e.supersedes for e in kinds):  # those are asked for first
+
+            def pipelined(tx: Tx) -> Callable[[], set[int]]:
+                done = send(tx)
+                return lambda: done
+
+            return self.database.pipeline(pipelined)
+        return self.database.write(send)
 
     # claim
 
@@ -268,17 +289,34 @@ class Store(Leases):
 
         `told`: it is known to have dependents.
         """
-        if connection is None and self.dialect.steps_are_statements:
-            if not told and self.database.write(lambda tx: self.dialect.ack_one(tx, key, ending), begin=False):
-                return Released(set(), [])
-            return self._finished(*self._end_and_release([key], [job_id] if job_id else [], ending), [key])
-        return self.end(key, ending, connection=connection)
+        if connection is not None or not self.dialect.steps_are_statements:
+            return self.end(key, ending, connection=connection)
+        again = [False]
+
+        def ack(tx: Tx) -> bool:
+            again[0] |= tx.again
+            return self.dialect.ack_one(tx, key, ending)
+
+        if not told and self.database.write(ack, begin=False):
+            return Released(set(), [])
+        ids = [job_id] if job_id else []
+        released = self._finished(*self._end_and_release([key], ids, ending, again), [key])
+        if released is None and again[0] and self._stands_so(ids, ending):
+            return Released(set(), [])  # by a try whose answer was lost
+        return released
+
+    def _stands_so(self, ids: Sequence[UUID], ending: Ending) -> bool:
+        standing = self.database.read(lambda tx: tx.all(self.sql.ended_among, ids=ids)) if ids else []
+        return [tuple(end[1:]) for end in standing] == [(ending.status, ending.result, ending.reason)]
 
     def ack_many(self, acks: Acks) -> None:
         """Ack several without results, in one statement where nobody depends on them."""
         keys, ending = [key for key, _ in acks.held], self.success(None)
         if self.dialect.steps_are_statements:
-            acks.ended = self.database.write(lambda tx: self.dialect.ack_many(tx, keys, ending, acks.own), begin=False)
+            with contextlib.suppress(Duplicate):  # one has the record of an earlier end: to be replaced with the rest
+                acks.ended = self.database.write(
+                    lambda tx: self.dialect.ack_many(tx, keys, ending, acks.own), begin=False
+                )
             self._ack_rest(acks)
         else:
             released = self.database.write(lambda tx: self._ack_each(tx, keys, ending, acks))
@@ -297,8 +335,14 @@ class Store(Leases):
         acks.ended = plain | set(ended)
         return self._tell(tx, list(ended.values()))
 
-    def _end_and_release(self, keys: Sequence[Key], notes: Sequence[UUID], ending: Ending) -> tuple[set[int], Released]:
+    def _end_and_release(
+        self, keys: Sequence[Key], notes: Sequence[UUID], ending: Ending, again: list[bool] | None = None
+    ) -> tuple[set[int], Released]:
+        """`again` is told whether an earlier try may have taken place."""
+
         def work(tx: Tx) -> Callable[[], tuple[set[int], Released]]:
+            if again is not None:
+                again[0] |= tx.again
             return self.dialect.end_and_release(tx, keys, notes, ending, RELEASE_LIMIT)
 
         return self.database.pipeline(work)
@@ -351,9 +395,12 @@ class Store(Leases):
         False: its attempts are used up, it is dead; None: not held any more.
         """
 
+        def in_place(tx: Tx) -> bool:
+            if tx.again and not tx.all(self.sql.id_of_held, **key.held):
+                return True  # by the try before
+            return bool(tx.all(self.sql.give_back, **key.held))
+
         def work(tx: Tx) -> bool | None:
-            if delay <= 0 and tx.all(self.sql.give_back, **key.held):
-                return True
             rows = tx.all(self.sql.take_held, **key.held)
             if not rows:
                 return None
@@ -366,6 +413,8 @@ class Store(Leases):
             tx.many(self.sql.restore_waiting, [{**restored(later), "p_delay": delay, "p_due": None}])
             return True
 
+        if delay <= 0 and self.database.write(in_place, begin=False):
+            return True
         buried: list[Released] = []
         given = self.database.write(work, done=lambda tx, _: not tx.all(self.sql.id_of_held, **key.held))
         for released in buried[-1:]:

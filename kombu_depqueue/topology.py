@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import event
@@ -52,6 +53,10 @@ class Topology:
         self._store, self._records = store, records
         self._database, self._sql = store.database, store.sql
         self._owned: set[str] = set()
+        self._consumed: dict[int, set[Hashable]] = {}
+        """By queue: the consumers here. Their number is written, not one more or less: that can be tried again."""
+        self._counting = threading.Lock()
+        """Held until it is written, else an older one might be written last."""
         self.undone: Callable[[], None] = lambda: None
         """Called when a transaction was rolled back in which something was declared."""
 
@@ -213,25 +218,35 @@ class Topology:
 
     # consumers
 
-    def subscribe(self, number: int, consumer: int) -> None:
-        """A consumer begins to consume a queue."""
+    def subscribe(self, number: int, consumer: int, tag: Hashable) -> None:
+        """A consumer of ours (`consumer`: all that are) begins to consume a queue."""
 
         def work(tx: Tx) -> None:
-            if not tx.run(self._sql.resubscribe, p_queue=number, p_id=consumer, p_change=1):
-                tx.run(self._sql.subscribe, p_queue=number, p_id=consumer)
+            if not tx.run(self._sql.resubscribe, p_queue=number, p_id=consumer, p_count=len(ours)):
+                tx.run(self._sql.subscribe, p_queue=number, p_id=consumer, p_count=len(ours))
 
-        self._database.write(work)
+        with self._counting:
+            ours = self._consumed.setdefault(number, set())
+            ours.add(tag)
+            try:
+                self._database.write(work)
+            except BaseException:
+                ours.discard(tag)
+                raise
 
-    def unsubscribe(self, number: int, consumer: int) -> int:
+    def unsubscribe(self, number: int, consumer: int, tag: Hashable) -> int:
         """It ends to; returns how many consume the queue now."""
 
         def work(tx: Tx) -> int:
-            tx.run(self._sql.resubscribe, p_queue=number, p_id=consumer, p_change=-1)
+            tx.run(self._sql.resubscribe, p_queue=number, p_id=consumer, p_count=len(ours))
             tx.run(self._sql.drop_ended_subscriptions, p_queue=number)
             tx.run(self._sql.use_queue, p_queue=number)
             return int(tx.all(self._sql.count_consumers, p_queue=number)[0][0])
 
-        return self._database.write(work)
+        with self._counting:
+            ours = self._consumed.get(number, set())
+            ours.discard(tag)
+            return self._database.write(work)
 
     def consumers(self, number: int) -> int:
         """How many consume a queue."""

@@ -109,6 +109,12 @@ class Waiter:
         """The session that listens: it ends when this process does."""
         self.session_changed: Callable[[], None] = lambda: None
         self._lost_session = float("-inf")
+        database.cut = self.doubt
+
+    def doubt(self) -> None:
+        """A call got no answer: the server of our own connection may be frozen too, and another have its place."""
+        if isinstance(self._watch, _Listener):
+            self._watch.check()
 
     @property
     def sees_sessions(self) -> bool:
@@ -275,7 +281,7 @@ class _Listener:
         self._database, self._waiter = database, waiter
         self._queues = queues
         self._read, self._write = os.pipe()
-        self._closed = False
+        self._closed = self._doubted = False
         self._connection: Any = None
         self._listening = threading.Event()
         settings, dialect = database.settings, database.dialect
@@ -296,6 +302,12 @@ class _Listener:
         os.write(self._write, b"x")
         return self._listening.wait(2.0)
 
+    def check(self) -> None:
+        """See soon whether the server still answers; does not block."""
+        if self.enabled and not self._closed:
+            self._doubted = True
+            os.write(self._write, b"x")
+
     def close(self) -> None:
         if self._closed:
             return
@@ -303,7 +315,10 @@ class _Listener:
         with contextlib.suppress(OSError):
             os.write(self._write, b"x")
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(5)
+            self._thread.join(min(1.0, self._database.deadline.patience()))
+            if self._thread.is_alive() and self._connection is not None:  # it waits for a frozen server
+                self._database.dialect.abort(self._connection)
+            self._thread.join(min(4.0, self._database.deadline.patience()))
         os.close(self._read)
         os.close(self._write)
 
@@ -340,14 +355,18 @@ class _Listener:
                 pause = min(pause * 2, 2.0)
 
     def _listen(self, connection: Any) -> None:
-        dialect = self._database.dialect
+        dialect, watched = self._database.dialect, self._database.watched
         heard: set[int] = set()
-        self._waiter.has_session(dialect.session(connection))
+        self._doubted = True  # for the first look
         while not self._closed:
             new = set(self._queues) - heard
-            if new:
-                dialect.listen(connection, sorted(new))
-                heard |= new
+            with watched(connection):
+                if self._doubted:
+                    self._doubted = False
+                    self._waiter.has_session(dialect.session(connection))
+                if new:
+                    dialect.listen(connection, sorted(new))
+                    heard |= new
             self._listening.set()
             ready, _, _ = select.select([connection.fileno(), self._read], [], [], 60.0)
             if self._read in ready:

@@ -135,11 +135,11 @@ def awaited(queue: JobQueue) -> Any:
 
 
 OPERATIONS = {
-    "enqueue": Operation(lambda q: None, lambda q, _: q.enqueue("default", BODY), 1, 4, 3),
-    "enqueue delayed": Operation(lambda q: None, lambda q, _: q.enqueue("default", BODY, delay=60), 3, 4, 3),
-    "enqueue 100": Operation(lambda q: messages(100), lambda q, m: q.enqueue_many(m), 1, 103, 3),
+    "enqueue": Operation(lambda q: None, lambda q, _: q.enqueue("default", BODY), 1, 1, 1),
+    "enqueue delayed": Operation(lambda q: None, lambda q, _: q.enqueue("default", BODY, delay=60), 1, 1, 1),
+    "enqueue 100": Operation(lambda q: messages(100), lambda q, m: q.enqueue_many(m), 1, 102, 3),
     "enqueue after another": Operation(
-        lambda q: q.enqueue("first"), lambda q, i: q.enqueue("default", depends_on=[i]), 8, 9, 10
+        lambda q: q.enqueue("first"), lambda q, i: q.enqueue("default", depends_on=[i]), 4, 7, 9
     ),
     "reserve": Operation(lambda q: q.enqueue("default", BODY), lambda q, _: q.reserve(0), 1, 5, 4),
     "reserve 100": Operation(lambda q: q.enqueue_many(messages(100)), lambda q, _: q.reserve_many(100, 0), 1, 5, 4),
@@ -147,7 +147,7 @@ OPERATIONS = {
     "ack with a result": Operation(reserved(1), lambda q, got: got[0].ack({"sum": 3}), 1, 5, 5),
     "ack 100": Operation(reserved(100), lambda q, got: q.ack_many(got), 1, 5, 5),
     "ack that releases": Operation(awaited, lambda q, first: first.ack(), 1, 15, 19),
-    "requeue": Operation(reserved(1), lambda q, got: got[0].requeue(), 3, 4, 4),
+    "requeue": Operation(reserved(1), lambda q, got: got[0].requeue(), 1, 4, 4),
     "extend": Operation(reserved(1), lambda q, got: got[0].extend(60), 5, 6, 5),
 }
 
@@ -176,7 +176,7 @@ def test_publishing_through_kombu_waits_once(log: Log, place: Place, database: D
             producer.publish(BODY, routing_key="default", declare=[Queue("default")])
         log.taken()
         producer.publish(BODY, routing_key="default", declare=[Queue("default")])
-        assert log.taken()[0] == {"sqlite": 4, "postgresql": 1, "mysql": 3}[database.name]
+        assert log.taken()[0] == 1
 
 
 def test_publishing_counts_nothing(log: Log, make_queue: MakeQueue, place: Place) -> None:
@@ -241,7 +241,7 @@ def test_rows_written_for_a_job(make_queue: MakeQueue, engine: Engine, place: Pl
     assert sum(sum(of) for of in written.values()) < count / 10, written
 
 
-@pytest.mark.parametrize(("batch", "most"), [(1, 1.93), (10, 2.13), (100, 2.17)])
+@pytest.mark.parametrize(("batch", "most"), [(1, 1.88), (10, 2.06), (100, 2.10)])
 def test_wal_written_for_a_job(batch: int, most: float, lonely_server: str) -> None:
     """Against a bare insert and delete of the same body by its primary key, in batches of the same size.
 

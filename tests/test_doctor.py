@@ -225,11 +225,36 @@ SAFE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "sy
         ({"synchronous_commit": "off"}, "synchronous-commit"),
         ({"synchronous_commit": "local"}, None),
         ({"synchronous_commit": "local", "synchronous_standby_names": "s1"}, "synchronous-commit"),
+        ({"synchronous_commit": "remote_write", "synchronous_standby_names": "s1"}, "synchronous-commit"),
+        ({"synchronous_commit": "remote_apply", "synchronous_standby_names": "s1"}, None),
     ],
 )
 def test_what_a_power_cut_takes_on_postgresql(changed: dict[str, str], code: str | None) -> None:
     found = list(postgresql_inspection.durability({**SAFE, **changed}))
     assert [one.code for one in found] == ([code] if code else [])
+
+
+@pytest.mark.parametrize(
+    ("names", "seen", "code"),
+    [
+        ("s1", (1, 1, 1), None),
+        ("s1", (0, 0, 0), "synchronous-standby"),
+        ("s1", (1, 1, 0), "synchronous-standby"),  # another, which commits do not wait for
+        ("s1, s2", (1, 1, 1), None),
+        ("ANY 2 (s1, s2, s3)", (3, 3, 3), None),
+        ("ANY 2 (s1, s2, s3)", (1, 1, 1), "synchronous-standby"),
+        ("first 1(s1)", (1, 1, 1), None),
+        ("2 (s1, s2)", (2, 2, 1), "synchronous-standby"),
+        ("s1", (1, 0, 0), None),  # we may not see which they are
+        ("2 (s1, s2)", (1, 0, 0), "synchronous-standby"),
+    ],
+)
+def test_standbys_that_commits_wait_for_in_vain(names: str, seen: tuple[int, int, int], code: str | None) -> None:
+    facts = {**SAFE, "synchronous_standby_names": names, "client_min_messages": "warning"}
+    assert [one.code for one in postgresql_inspection.standbys(facts, *seen)] == ([code] if code else [])
+    unheard = {**facts, "client_min_messages": "error"}
+    codes = [one.code for one in postgresql_inspection.standbys(unheard, *seen)]
+    assert codes == [*([code] if code else []), "client-min-messages"]
 
 
 @pytest.fixture

@@ -32,8 +32,25 @@ def drain(scene: Scene) -> Iterator[Row]:
 def _contest(scene: Scene, what: str) -> Iterator[Row]:
     for database in scene.databases:
         with natives(scene, [n for n, c in NATIVE.items() if c.database == database]) as found:
+            peers = {n: p for n, (_, p) in found.items()}
             for size in SIZES:
-                yield from _by(scene, database, what, size, {n: p for n, (_, p) in found.items()})
+                yield from _by(scene, database, what, size, peers)
+            if what != "enqueue" and database == "sqlite":
+                yield from _there_and_back(scene, database, peers)
+
+
+def _there_and_back(scene: Scene, database: str, peers: Mapping[str, Native]) -> Iterator[Row]:
+    """Enqueue, then reserve and ack, all one by one."""
+    jobs = scene.pick(500, 200, 10)
+
+    def run(peer: Native) -> None:
+        peer.enqueue(jobs)
+        peer.drain(jobs, 1)
+
+    ways = {name: partial(timed, partial(run, peer)) for name, peer in peers.items()}
+    times, busy = scene.others.alternate(scene.pick(5, 3, 1, 9), ways, warm=scene.size != "smoke", patience=2.0)
+    goals = {OURS[database]: {"litequeue": 1.0}}
+    yield from compared("enqueue, reserve + ack one by one", dict.fromkeys(ways, jobs), times, goals, busy=busy)
 
 
 def _by(scene: Scene, database: str, what: str, size: int, peers: Mapping[str, Native]) -> Iterator[Row]:
@@ -53,7 +70,7 @@ def _by(scene: Scene, database: str, what: str, size: int, peers: Mapping[str, N
         goal = {1: 1.2, 100: 2.0}.get(size)
         goals = {n: goal for n in ways if goal and "floor" not in n}
     else:
-        goals = {1: {"litequeue": 1.0}, 100: {"Huey on SQLite": 3.0}}.get(size, {})
+        goals = {100: {"Huey on SQLite": 3.0}}.get(size, {})
     label = f"{what} by {size}" if size > 1 else f"{what} one by one"
     yield from compared(label, done, times, {ours: goals}, busy=busy)
 

@@ -28,7 +28,7 @@ __all__ = ["chords", "gating", "results", "tracking"]
 
 def tracking(scene: Scene) -> Iterator[Row]:
     """A worker drains a backlog with results stored and outcomes tracked, in turns with a plain one."""
-    count = scene.pick(1_500, 1_000, 20, 4_000)
+    count = scene.pick(1_000, 1_000, 20, 4_000)
     for database in scene.databases[: scene.pick(1, 1, 1, 2)]:
         with scene.site(database) as site, TemporaryDirectory(prefix="depqueue-results-") as folder:
             url = f"depqueue+{site.url}"
@@ -64,7 +64,7 @@ def tracking(scene: Scene) -> Iterator[Row]:
 
 def gating(scene: Scene) -> Iterator[Row]:
     """A worker drains a backlog of tasks that all depend on the first, in turns with a plain one."""
-    count = scene.pick(1_500, 1_000, 20, 4_000)
+    count = scene.pick(1_000, 1_000, 20, 4_000)
     for database in scene.databases[: scene.pick(1, 1, 1, 2)]:
         with scene.site(database) as site, TemporaryDirectory(prefix="depqueue-gating-") as folder:
             broker = Broker("gating", Address(f"depqueue+{site.url}"), Path(folder) / "ran")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 from uuid import UUID
@@ -65,6 +65,11 @@ class Tx:
         self.cursor.execute(statement.sql, statement.bind(values))
         return int(self.cursor.rowcount)
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What runs inside gives no answer, and so may be sent at once."""
+        yield
+
     def many(self, statement: Prepared, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run a statement for each set of values."""
         if len(rows) == 1:
@@ -101,6 +106,8 @@ class Dialect(Steps):
     """While a transaction writes, all others that would have to wait for its end."""
     has_notify: ClassVar[bool] = False
     """Consumers can be woken up by the server."""
+    has_standbys: ClassVar[bool] = False
+    """What is committed, and seen, may yet be missing after a failover (see `make_sure`)."""
     has_sessions: ClassVar[bool] = False
     """The server shows which sessions have ended: the fastest sign of a dead process."""
     has_change_counter: ClassVar[bool] = False
@@ -117,6 +124,8 @@ class Dialect(Steps):
 
     def __init__(self, settings: Settings, engine: object = None) -> None:
         self.settings = settings
+        self.time_left: Callable[[], float] = lambda: settings.deadline
+        """Seconds that this thread's call may still take."""
         self.tables = tables(self.name, settings.schema, settings.table_prefix)
         self.sql = self.statements(self.tables, self.compiler_dialect())
         self.sql.largest = settings.max_body_bytes
@@ -144,6 +153,9 @@ class Dialect(Steps):
         """Begin a transaction that will write; `durable=False`: losing it in a power cut does no harm."""
         cursor.execute("BEGIN")
 
+    def begin_none(self, cursor: Any, *, durable: bool) -> None:
+        """A statement follows that is a transaction by itself."""
+
     def check_isolation(self, tx: Tx) -> None:
         """Refuse (InvalidJob) a caller's transaction that would not see what was committed since it began."""
         return
@@ -155,6 +167,12 @@ class Dialect(Steps):
     def rollback(self, connection: Any) -> None:
         """Roll back."""
         self.cursor(connection).execute("ROLLBACK")
+
+    def make_sure(self, tx: Tx) -> None:
+        """Have the transaction's commit be as safe for all that was committed before it and is seen by it.
+
+        (Nothing to do where what is seen is safe.)
+        """
 
     @contextlib.contextmanager
     def pipelined(self, connection: Any) -> Iterator[None]:

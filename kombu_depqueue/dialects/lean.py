@@ -26,11 +26,50 @@ from psycopg.types.datetime import TimestamptzBinaryLoader
 
 from kombu_depqueue.schema import EARLIEST, LATEST
 
-__all__ = ["LeanConnection", "LeanCursor"]
+__all__ = ["LeanConnection", "LeanCursor", "connect_options", "tuned"]
+
+_KNOBS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+    # Under any other a job that is being ended misses a dependent that is just enqueued, which then waits for ever.
+    "default_transaction_isolation": r"read\ committed",
+    "client_min_messages": "warning",  # else a role's setting could hide that a commit is not replicated
+}
+PASS_OVER = 5
+"""Seconds within which one of several hosts must answer, else the next one is tried."""
 
 _SIZE = struct.Struct("!i")
 _NULL = _SIZE.pack(-1)
 _PARAMETER = re.compile(r"%(?:\((\w+)\)s|%)")
+
+
+def connect_options(given: Mapping[str, Any], left: float, last: tuple[str, int] | None) -> dict[str, Any]:
+    """What to connect with, when a call has so many seconds left; of several hosts the `last` that was good is first.
+
+    A host that is frozen, or gone without a word, must leave some time for the others.
+    """
+    own: dict[str, Any] = {"application_name": "depqueue"}
+    hosts, ports = (str(given.get(name, "")).split(",") for name in ("host", "port"))
+    if len(hosts) > 1:
+        pairs = list(zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=False))
+        if len(pairs) == len(hosts) and "hostaddr" not in given:
+            pairs.sort(key=lambda pair: (pair[0], int(pair[1] or 5432)) != last)
+            given = {**given, "host": ",".join(host for host, _ in pairs)}
+            if any(ports):
+                given["port"] = ",".join(port for _, port in pairs)
+        left = min(left / len(hosts), PASS_OVER)
+    own["connect_timeout"] = max(2, int(left))
+    return {**own, **given, "autocommit": True, "client_encoding": "utf8"}
+
+
+def tuned(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, with the settings of our sessions."""
+    knobs = " ".join(f"-c {k}={v}" for k, v in _KNOBS.items())
+    return {**options, "options": f"{options.get('options', '')} {knobs}".strip()}
 
 
 class ByteaArray(bytes):
@@ -81,6 +120,7 @@ class LeanConnection(Connection[Any]):
         self.blocks = isinstance(select.select, BuiltinFunctionType)
         """Whether a thread may block; gevent and eventlet replace `select`."""
         self.reader: abc.Transformer
+        self._unreplicated = False
 
     def prepare(self, *, pooled: bool) -> None:
         """Once it is connected; `pooled`: behind a pooler, where a session belongs to a transaction only."""
@@ -89,6 +129,17 @@ class LeanConnection(Connection[Any]):
         self.reader = Transformer(self)
         self.prepares = not pooled
         self.prepare_threshold = None if pooled else 0
+        self.add_notice_handler(self._notice)
+
+    def _notice(self, notice: errors.Diagnostic) -> None:
+        # Told by where it comes from: its words are in the server's language, and its SQLSTATE (01000) is anybody's.
+        if notice.source_function == "SyncRepWaitForLSN":
+            self._unreplicated = True
+
+    def check_replicated(self) -> None:
+        """Raise if the wait for the standby was broken off at a commit, which the server reports as a success."""
+        if self._unreplicated:
+            raise errors.TransactionResolutionUnknown("committed, but perhaps on no synchronous standby")
 
     def lean(self) -> LeanCursor:
         """A cursor for statements that come again and again."""
@@ -145,6 +196,7 @@ class LeanCursor:
             result = connection.wait(_exchange(connection.pgconn, send, args))[-1]
         if result.status not in _GOOD:
             raise _error(result, connection)
+        connection.check_replicated()
         return result
 
     def fetchall(self) -> list[Any]:

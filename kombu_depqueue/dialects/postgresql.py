@@ -34,16 +34,6 @@ from kombu_depqueue.errors import Duplicate
 
 __all__ = ["PostgreSQL"]
 
-_KNOBS = {
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "jit": "off",
-    # Under any other a job that is being ended misses a dependent that is just enqueued, which then waits for ever.
-    "default_transaction_isolation": r"read\ committed",
-}
 COLLISIONS = ("23505", "42P06", "42P07", "42710")
 """What a creator meets that another was faster: a name is taken (in the catalog; as schema, table, another object)."""
 LOCKS = 1024
@@ -71,6 +61,23 @@ _FULL = re.compile("too many clients|too many connections|connection slots are r
 _COMMON = itemgetter(*(f"p_{name}" for name in postgresql_sql.COMMON))
 
 
+class _Tx(Tx):
+    __slots__ = ()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Differs: one round trip for all, where the session is ours."""
+        if not self.own or not self.connection.prepares:
+            yield
+            return
+        lean = self.cursor
+        with self.connection.pipeline(), self.connection.cursor() as self.cursor:
+            try:
+                yield
+            finally:
+                self.cursor = lean
+
+
 class PostgreSQL(Dialect):
     """A schema in a PostgreSQL database, 14 or newer."""
 
@@ -80,12 +87,16 @@ class PostgreSQL(Dialect):
     rows_in_one: ClassVar[int] = 1000
     pipelines: ClassVar[bool] = True
     has_notify: ClassVar[bool] = True
+    has_standbys: ClassVar[bool] = True
     has_sessions: ClassVar[bool] = True
     has_roles: ClassVar[bool] = True
+    transaction: type[Tx] = _Tx
 
     def __init__(self, settings: Any, engine: object = None) -> None:
         self.pooled = not settings.prepared_statements
         """Behind a pooler in transaction mode: nothing may depend on the session."""
+        self._host: tuple[str, int] | None = None
+        """Of several, the one that was good last."""
         super().__init__(settings, engine)
         self.own = postgresql_sql.texts(self.tables, self.sql, f"{self._channel}{RESULTS}")
 
@@ -111,22 +122,20 @@ class PostgreSQL(Dialect):
     def _connect(self, dialect: Any, record: Any, args: list[Any], options: dict[str, Any]) -> Any:
         import psycopg
 
-        from kombu_depqueue.dialects.lean import LeanConnection
+        from kombu_depqueue.dialects import lean
 
-        own = {"connect_timeout": max(2, int(self.settings.deadline)), "application_name": "depqueue"}
-        options = {**own, **options, "autocommit": True, "client_encoding": "utf8"}
+        options = lean.connect_options(options, self.time_left(), self._host)
         if not self.pooled:
-            knobs = " ".join(f"-c {k}={v}" for k, v in _KNOBS.items())
-            tuned = {**options, "options": f"{options.get('options', '')} {knobs}".strip()}
             try:
-                return LeanConnection.connect(*args, **tuned)
+                return lean.LeanConnection.connect(*args, **lean.tuned(options))
             except psycopg.OperationalError as error:
                 if "unsupported startup parameter" not in str(error):
                     raise
                 self.pooled = True
-        return LeanConnection.connect(*args, **options)
+        return lean.LeanConnection.connect(*args, **options)
 
     def _prepare(self, connection: Any, record: object) -> None:
+        self._host = connection.info.host, connection.info.port
         # Not in `_connect`: here the watchdog knows the connection, should the server freeze.
         if not self.pooled:
             mode = connection.execute("SELECT current_setting('plan_cache_mode')").fetchone()
@@ -154,6 +163,11 @@ class PostgreSQL(Dialect):
         else:
             with connection.pipeline():
                 yield
+        connection.check_replicated()
+
+    def make_sure(self, tx: Tx) -> None:
+        """Differs: what a commit that was canceled left is seen, though perhaps no standby has it."""
+        tx.cursor.execute(self.own["make_sure"])
 
     def create_tables(self, connection: Any) -> None:
         """Differs: a schema and a sequence. Of two creators one fails where it met the other, and begins anew."""
@@ -257,18 +271,33 @@ class PostgreSQL(Dialect):
             self._insert_alike(tx, list(alike))
 
     def _insert_alike(self, tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
-        from kombu_depqueue.dialects.lean import bytea_array
-
         for start in range(0, len(rows), self.rows_in_one):
             some = rows[start : start + self.rows_in_one]
-            values = {name: some[0][f"p_{name}"] for name in postgresql_sql.COMMON}
-            values["queues"] = _array([row["p_queue_id"] for row in some])
-            values["ranks"] = _array([row["p_rank"] for row in some])
-            values["ids"] = f"{{{','.join([i.hex if (i := row['p_job_id']) else 'NULL' for row in some])}}}"
-            for name in ("envelope", "body"):
-                column = [row[f"p_{name}"] for row in some]
-                values[name] = bytea_array(column) if tx.own else column
-            tx.cursor.execute(self.own["add_jobs" if tx.durable else "add_jobs_soon"], values)
+            names = ("queue_id", "rank", "job_id", "envelope", "body")
+            queues, *columns = ([row[f"p_{name}"] for row in some] for name in names)
+            self.insert_columns(tx, some[0], *columns, queues=queues)
+
+    def insert_columns(
+        self,
+        tx: Tx,
+        row: Mapping[str, Any],
+        ranks: Sequence[int],
+        ids: Sequence[UUID | None],
+        envelopes: Sequence[bytes | None],
+        bodies: Sequence[bytes],
+        *,
+        queues: Sequence[int] = (),
+    ) -> None:
+        """Differs: arrays, of which one statement makes rows."""
+        from kombu_depqueue.dialects.lean import bytea_array
+
+        values = {name: row[f"p_{name}"] for name in postgresql_sql.COMMON}
+        values["queues"] = _array(queues or [row["p_queue_id"]] * len(ids))
+        values["ranks"] = _array(ranks)
+        values["ids"] = f"{{{','.join([f'{i.int:032x}' if i else 'NULL' for i in ids])}}}"
+        for name, column in (("envelope", envelopes), ("body", bodies)):
+            values[name] = bytea_array(column) if tx.own else column
+        tx.cursor.execute(self.own["add_jobs" if tx.durable else "add_jobs_soon"], values)
 
     def lock_ids(self, tx: Tx, ids: Sequence[UUID]) -> None:
         """Differs: advisory locks, in one order, so that two batches never wait for each other."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kombu_depqueue.dialects.base import Tx
 from kombu_depqueue.dialects.inspection import LONG, Finding, Inspection, Severity, TableSize, listed
 
-__all__ = ["PostgreSQLInspection", "durability"]
+__all__ = ["PostgreSQLInspection", "durability", "standbys"]
 
 DEAD = 50_000
 """Dead rows of a table that vacuum should have cleared: it begins with 5,000 in the hot one."""
@@ -20,6 +21,7 @@ _SETTINGS = (
     "full_page_writes",
     "synchronous_commit",
     "synchronous_standby_names",
+    "client_min_messages",
     "autovacuum",
     "track_counts",
     "transaction_read_only",
@@ -45,6 +47,11 @@ SELECT slot_name, coalesce(xmin, catalog_xmin) IS NOT NULL,
   pg_wal_lsn_diff(
     CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, restart_lsn)
 FROM pg_replication_slots WHERE NOT active"""
+
+# Of replication, too, not everybody sees more than that it is there.
+_STANDBYS = """
+SELECT count(*), count(sync_state), count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) FROM pg_stat_replication
+WHERE NOT pg_is_in_recovery()"""
 
 _PREPARED = """
 SELECT gid FROM pg_prepared_xacts WHERE database = current_database()
@@ -103,6 +110,8 @@ class PostgreSQLInspection(Inspection):
         """Differs: all that this server has to say."""
         facts = self._facts(tx)
         yield from durability(facts)
+        if facts["synchronous_standby_names"] and facts["transaction_read_only"] == "off":
+            yield from standbys(facts, *self.ask(tx, _STANDBYS)[0])
         yield from self._rights(tx, facts)
         for (name,) in self.ask(tx, _INVALID, *self._ours()):
             yield Finding(
@@ -208,7 +217,7 @@ def durability(facts: Mapping[str, str]) -> Iterator[Finding]:
             yield Finding(
                 name.replace("_", "-"), Severity.ERROR, f"{name} is off", lost, f"ALTER SYSTEM SET {name} = on."
             )
-    mode, standbys = facts["synchronous_commit"], facts["synchronous_standby_names"]
+    mode, names = facts["synchronous_commit"], facts["synchronous_standby_names"]
     if mode == "off":
         yield Finding(
             "synchronous-commit",
@@ -217,7 +226,7 @@ def durability(facts: Mapping[str, str]) -> Iterator[Finding]:
             "A power cut loses the jobs of the last moments, though enqueue had returned.",
             "Set it to on for this role: ALTER ROLE ... SET synchronous_commit = on.",
         )
-    elif standbys and mode == "local":
+    elif names and mode == "local":
         yield Finding(
             "synchronous-commit",
             Severity.WARNING,
@@ -225,3 +234,39 @@ def durability(facts: Mapping[str, str]) -> Iterator[Finding]:
             "After a failover the jobs of the last moments may be missing.",
             "Set it to on, if no job may be lost with the primary.",
         )
+    elif names and mode == "remote_write":
+        yield Finding(
+            "synchronous-commit",
+            Severity.NOTE,
+            "synchronous_commit is remote_write",
+            "A job is in the memory of the standby when enqueue returns: it is lost if both machines lose power.",
+            "Set it to on, if that may not be.",
+        )
+
+
+def standbys(facts: Mapping[str, str], seen: int, told: int, synchronous: int) -> Iterator[Finding]:
+    """Whether there are the synchronous standbys that commits wait for: of those seen, of how many that is told."""
+    names = facts["synchronous_standby_names"]
+    wanted = _wanted(names)
+    if seen < wanted or (told == seen and synchronous < wanted):
+        yield Finding(
+            "synchronous-standby",
+            Severity.ERROR,
+            f"synchronous_standby_names is {names!r}, and of {wanted} wanted {min(seen, synchronous)} are connected",
+            "Commits wait for ever: enqueue and ack raise StorageError after `deadline`.",
+            "Bring the standby back, or name another.",
+        )
+    if facts["client_min_messages"] in ("error", "fatal", "panic"):
+        yield Finding(
+            "client-min-messages",
+            Severity.WARNING,
+            f"client_min_messages is {facts['client_min_messages']} for our sessions",
+            "That a commit was not replicated, since somebody canceled its wait, is a warning that is never heard.",
+            "Set it to warning for this role: ALTER ROLE ... SET client_min_messages = warning.",
+        )
+
+
+def _wanted(names: str) -> int:
+    """How many standbys must confirm: `FIRST 2 (...)`, `ANY 2 (...)`, `2 (...)`, or a list, which means one."""
+    found = re.match(r"\s*(?:(?:first|any)\s+)?(\d+)\s*\(", names, re.IGNORECASE)
+    return int(found[1]) if found else 1

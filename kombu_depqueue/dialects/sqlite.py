@@ -32,6 +32,12 @@ _MISSING = re.compile("^no such (table|column)|has no column named")
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
+class _Connection(sqlite3.Connection):
+    """A connection that knows whether its next commit is synced (None: as it was opened)."""
+
+    syncs: bool | None = None
+
+
 class SQLite(Dialect):
     """An SQLite file in WAL mode."""
 
@@ -41,6 +47,10 @@ class SQLite(Dialect):
     has_change_counter: ClassVar[bool] = True
     creates_by_default: ClassVar[bool] = True
     locks_memory: ClassVar[bool] = True
+
+    def __init__(self, settings: Any, engine: object = None) -> None:
+        super().__init__(settings, engine)
+        self._full_sync = settings.synchronous.upper() == "FULL"
 
     def compiler_dialect(self) -> SADialect:
         """Differs: sqlite3 takes `:name`."""
@@ -61,7 +71,8 @@ class SQLite(Dialect):
             pool_timeout=self.settings.deadline,
             pool_use_lifo=True,
             pool_reset_on_return=None,  # our transactions end themselves
-            connect_args={"check_same_thread": False, "isolation_level": None, "cached_statements": 256},
+            connect_args={"check_same_thread": False, "isolation_level": None, "cached_statements": 256}
+            | {"factory": _Connection},
             hide_parameters=True,
         )
         event.listen(made, "connect", self._prepare)
@@ -79,13 +90,14 @@ class SQLite(Dialect):
 
         Claims need no sync: a power cut that undoes one has ended the claimer as well.
         """
-        if self._full_sync:
-            cursor.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        self.begin_none(cursor, durable=durable)
         cursor.execute("BEGIN IMMEDIATE")
 
-    @property
-    def _full_sync(self) -> bool:
-        return self.settings.synchronous.upper() == "FULL"
+    def begin_none(self, cursor: Any, *, durable: bool) -> None:
+        """Differs: says whether the commit is to be synced, if the one before was not as this one."""
+        if self._full_sync and cursor.connection.syncs is not durable:
+            cursor.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            cursor.connection.syncs = durable
 
     def create_tables(self, connection: Any) -> None:
         """Differs: the driver knows no SQLAlchemy connection here, so the DDL is compiled to text."""

@@ -140,6 +140,18 @@ class Steps:
         """Insert ready jobs."""
         tx.many(self.sql.add_job, rows)
 
+    def insert_columns(
+        self,
+        tx: Tx,
+        row: Mapping[str, Any],
+        ranks: Sequence[int],
+        ids: Sequence[UUID | None],
+        envelopes: Sequence[bytes | None],
+        bodies: Sequence[bytes],
+    ) -> None:
+        """Insert ready jobs that are like `row` but for these columns (up to `rows_in_one`, where that is not 1)."""
+        raise NotImplementedError
+
     # claim
 
     def claim(self, tx: Tx, wanted: Wanted) -> list[Claimed]:

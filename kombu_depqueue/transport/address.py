@@ -195,12 +195,16 @@ _LIBPQ = {
     "ssl_ca_certs": "sslrootcert",
     "ssl_certfile": "sslcert",
     "ssl_keyfile": "sslkey",
+    "cert_reqs": "ssl_cert_reqs",
 }
 """Names that `broker_use_ssl` has with RabbitMQ and Redis."""
 
 
 def _with_tls(url: URL, ssl: Any) -> URL:
-    """Map `broker_use_ssl`: True, or a dict of libpq's names (sslmode, sslrootcert, ...)."""
+    """Map `broker_use_ssl`: True, or a dict of libpq's names (sslmode, sslrootcert, ...), or of RabbitMQ's.
+
+    Without `sslmode` libpq would go on without TLS, too: whoever names an authority wants the server verified.
+    """
     if ssl and url.get_backend_name() in ("mysql", "mariadb"):
         raise InvalidJob(
             "broker_use_ssl", "on MySQL say in the URL what pymysql is to do: ?ssl_ca=... (ssl_cert, ssl_key)"
@@ -208,10 +212,11 @@ def _with_tls(url: URL, ssl: Any) -> URL:
     if not ssl or url.get_backend_name() != "postgresql":
         return url
     wanted = {"sslmode": "require"} if ssl is True else {str(k): str(v) for k, v in dict(ssl).items()}
-    if "ssl_cert_reqs" in wanted:
-        unchecked = wanted.pop("ssl_cert_reqs").lower().removeprefix("verifymode.") in ("cert_none", "none", "0")
-        wanted.setdefault("sslmode", "require" if unchecked else "verify-full")
     found = {_LIBPQ.get(k, k): v for k, v in wanted.items()}
+    verify = "sslrootcert" in found
+    if "ssl_cert_reqs" in found:
+        verify = found.pop("ssl_cert_reqs").lower().removeprefix("verifymode.") not in ("cert_none", "none", "0")
+    found.setdefault("sslmode", "verify-full" if verify else "require")
     for name in found:
         if not name.startswith("ssl"):
             raise InvalidJob("broker_use_ssl", f"{name!r} is none of libpq's names (sslmode, sslrootcert, ...)")

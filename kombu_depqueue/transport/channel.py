@@ -58,8 +58,8 @@ class Channel(Declarations):
         self._tags = count(1)
         self._consumers: dict[str, Consumer] = {}
         self._unacked: OrderedDict[int, Claimed] = OrderedDict()
-        self._owing: set[int] = set()
-        """Delivery tags of messages whose ack says only that they were taken."""
+        self._owing: dict[int, Callable[[], bool]] = {}
+        """Delivery tags of messages whose ack says only that they were taken, unless this is true then."""
         self._unreadable: set[int] = set()
         self._unheard: dict[tuple[str, str], float] = {}
 
@@ -195,8 +195,8 @@ class Channel(Declarations):
         tag = consumer_tag or f"ctag.{uuid()}"
         stored = self._named(queue)
         number = self._queue.numbers([stored])[0]
-        self._topology.subscribe(number, self._queue.consumer)
         self._queue.join()
+        self._topology.subscribe(number, self._queue.consumer, (self.channel_id, tag))
         consumer = Consumer(tag, self, stored, number, bool(no_ack), callback or (lambda message: None))
         self._consumers[tag] = consumer
         self.connection.deliveries.add(consumer)
@@ -205,15 +205,16 @@ class Channel(Declarations):
 
     def basic_cancel(self, consumer_tag: str, **kwargs: Any) -> None:
         """End to consume; what was fetched and not delivered goes back."""
-        consumer = self._consumers.pop(consumer_tag, None)
+        consumer = self._consumers.get(consumer_tag)
         if consumer is None:
             return
         self.connection.deliveries.remove(consumer)
-        left = self._topology.unsubscribe(consumer.number, self._queue.consumer)
+        left = self._topology.unsubscribe(consumer.number, self._queue.consumer, (self.channel_id, consumer_tag))
         if not left:
             facts = self._topology.queue(consumer.queue)
             if facts is not None and facts.auto_delete:
                 self._topology.delete_queue(facts.number, consumer.queue)
+        self._consumers.pop(consumer_tag, None)
 
     def deliver(self, consumer: Consumer, claimed: Claimed) -> None:
         """Give a message to its consumer."""
@@ -250,29 +251,33 @@ class Channel(Declarations):
 
     # settle
 
-    def _pop(self, delivery_tag: int, multiple: bool = False) -> list[tuple[int, Claimed]]:
-        if not multiple:
-            one = self._unacked.pop(delivery_tag, None)
-            return [] if one is None else [(delivery_tag, one)]
-        tags = [t for t in list(self._unacked) if t <= delivery_tag]
-        return [(t, self._unacked.pop(t)) for t in tags]
-
     def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """Acknowledge a message (soon: acks travel in batches; what is not acked comes again)."""
         if self.connection is None or self.connection.in_child:
             return
-        for tag, claimed in self._pop(delivery_tag, multiple):
-            owing, unreadable = tag in self._owing, tag in self._unreadable
-            self._owing.discard(tag)
+        tags = [t for t in list(self._unacked) if t <= delivery_tag] if multiple else [delivery_tag]
+        for tag in tags:
+            claimed = self._unacked.pop(tag, None)
+            if claimed is None:
+                continue
+            try:
+                self._ack(tag, claimed)
+            except BaseException:
+                self._unacked[tag] = claimed  # it can be acked again, or given back at the end
+                self._unacked.move_to_end(tag, last=False)
+                raise
+            self._owing.pop(tag, None)
             self._unreadable.discard(tag)
-            self.acks, self.acked_at = self.acks + 1, time.monotonic()
-            if unreadable:
-                self._queue.conclude_held(claimed, self._queue.ending(JobState.FAILED, reason=UNREADABLE))
-                self._may_have_more()
-                continue
-            if owing and not self.connection.is_told(claimed):
-                self.connection.deliveries.run_on(claimed)
-                continue
+
+    def _ack(self, tag: int, claimed: Claimed) -> None:
+        self.acks, self.acked_at = self.acks + 1, time.monotonic()
+        succeeded = self._owing.get(tag)
+        if tag in self._unreadable:
+            self._queue.conclude_held(claimed, self._queue.ending(JobState.FAILED, reason=UNREADABLE))
+            self._may_have_more()
+        elif succeeded is not None and not self.connection.is_told(claimed) and not succeeded():
+            self.connection.deliveries.run_on(claimed)
+        else:
             hurry = self.prefetch_count > 0 and self.has_room(self.credit(self.prefetch_count + self.reserve))
             self.connection.ack(claimed, hurry=hurry)
 
@@ -280,9 +285,12 @@ class Channel(Declarations):
         """A message could not be decoded: if it is acked all the same, it has not succeeded."""
         self._unreadable.add(delivery_tag)
 
-    def owe(self, delivery_tag: int) -> None:
-        """Somebody tells later what came of the message (`Transport.conclude`); its ack says nothing of that."""
-        self._owing.add(delivery_tag)
+    def owe(self, delivery_tag: int, succeeded: Callable[[], bool] = lambda: False) -> None:
+        """Somebody tells what came of the message (`Transport.conclude`); its ack says nothing of that.
+
+        Unless `succeeded()` is true then: nobody will tell more.
+        """
+        self._owing[delivery_tag] = succeeded
 
     @property
     def owes(self) -> bool:
@@ -298,17 +306,16 @@ class Channel(Declarations):
         held = self._unacked.get(delivery_tag)
         if held is None:
             return
-        try:
-            told = self.connection.take_told(held)
-            if requeue:
-                self._give_back([held])
-            else:
-                self._queue.reject(held, told=told)
-        finally:  # only now: else a later message would be fetched in its stead
-            self._owing.discard(delivery_tag)
-            self._unreadable.discard(delivery_tag)
-            self._unacked.pop(delivery_tag, None)
-            self._may_have_more()
+        told = self.connection.take_told(held)
+        if requeue:
+            self._give_back([held])
+        else:
+            self._queue.reject(held, told=told)
+        # Only now: else a later message would be fetched in its stead. And what fails can be tried again.
+        self._owing.pop(delivery_tag, None)
+        self._unreadable.discard(delivery_tag)
+        self._unacked.pop(delivery_tag, None)
+        self._may_have_more()
 
     def _give_back(self, held: list[Claimed]) -> None:
         """Back to their places at once; dead, if their deliveries are used up."""
@@ -317,10 +324,11 @@ class Channel(Declarations):
 
     def basic_recover(self, requeue: bool = True, **kwargs: Any) -> None:
         """Give all unacked messages back."""
-        try:
-            self._give_back([self._unacked.pop(t) for t in list(self._unacked)])
-        finally:
-            self._may_have_more()
+        held = dict(self._unacked)
+        self._give_back(list(held.values()))
+        for tag in held:
+            self._unacked.pop(tag, None)
+        self._may_have_more()
 
     def _may_have_more(self) -> None:
         if self._consumers:
@@ -340,16 +348,15 @@ class Channel(Declarations):
         """Cancel the consumers and give unacked messages back, at once and in place."""
         if self.closed:
             return
-        self.closed = True
         connection = self.connection
-        if connection is None:
-            return
-        if not connection.in_child and not connection.is_down:
-            for tag in list(self._consumers):
-                self.basic_cancel(tag)
-            if self._unacked and self.do_restore:
-                self.basic_recover()
-        connection.close_channel(self)
+        if connection is not None:
+            if not connection.in_child and not connection.is_down:
+                for tag in list(self._consumers):
+                    self.basic_cancel(tag)
+                if self._unacked and self.do_restore:
+                    self.basic_recover()
+            connection.close_channel(self)
+        self.closed = True
 
 
 class PublishBatch:

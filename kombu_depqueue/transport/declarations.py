@@ -18,7 +18,7 @@ from kombu_depqueue.exchanges import Binding
 from kombu_depqueue.topology import ExchangeFacts
 from kombu_depqueue.transport.arguments import checked, inequivalent
 
-__all__ = ["Declarations", "not_found"]
+__all__ = ["Declarations", "Management", "not_found"]
 
 logger = logging.getLogger("kombu_depqueue")
 
@@ -214,3 +214,12 @@ class Declarations(base.StdChannel):
 def not_found(what: str, method: str) -> ChannelError:
     """An error 404 as RabbitMQ sends it."""
     return NotFound(f"NOT_FOUND - {what}", (50, 10), method)
+
+
+class Management(base.Management):
+    """The management interface."""
+
+    def get_bindings(self) -> list[dict[str, str]]:
+        """All bindings."""
+        with self.transport.client.channel() as opened:
+            return list(opened.get_bindings())

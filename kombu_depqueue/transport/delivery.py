@@ -61,8 +61,11 @@ class Consumer:
 class Deliveries:
     """The two buffers of a connection, and the thread between them and the database."""
 
-    def __init__(self, queue: MessageQueue, prefetch_limit: int) -> None:
+    def __init__(self, queue: MessageQueue, prefetch_limit: int, *, gives_up: bool = False) -> None:
         self._queue = queue
+        self._gives_up = gives_up
+        """There are other servers: one that is away for a `deadline` is lost, not waited for."""
+        self.lost: StorageError | None = None
         self._prefetch_limit = prefetch_limit
         self._consumers: list[Consumer] = []
         self._ready: deque[tuple[Consumer, Claimed]] = deque()
@@ -105,7 +108,8 @@ class Deliveries:
     def remove(self, consumer: Consumer) -> None:
         """Fetch no more for a consumer, and give back what waits for it (unless another takes the queue)."""
         with self._fetching:  # no claim for it is under way
-            self._consumers.remove(consumer)
+            if consumer in self._consumers:  # else this is tried again
+                self._consumers.remove(consumer)
             with self._arrived:
                 mine = [c for who, c in self._ready if who is consumer]
                 self._ready = deque((who, c) for who, c in self._ready if who is not consumer)
@@ -126,7 +130,9 @@ class Deliveries:
         return self._read
 
     def take(self) -> tuple[Consumer, Claimed] | None:
-        """The next message, if one has arrived that may be delivered."""
+        """The next message, if one has arrived that may be delivered. Raises StorageError: the server is lost."""
+        if self.lost is not None:
+            raise self.lost
         with self._arrived:
             for position, one in enumerate(self._ready):
                 if one[0].takes_more:
@@ -141,7 +147,7 @@ class Deliveries:
             return self._arrived.wait_for(lambda: self._has_any() or self._closed, timeout) and not self._closed
 
     def _has_any(self) -> bool:
-        return any(consumer.takes_more for consumer, _ in self._ready)
+        return self.lost is not None or any(consumer.takes_more for consumer, _ in self._ready)
 
     def clear_signal(self) -> None:
         """The file descriptor has done its work."""
@@ -205,6 +211,9 @@ class Deliveries:
             except QueueClosed:
                 return
             except DepQueueError as error:
+                if self._gives_up and isinstance(error, StorageError):
+                    self._lose(error)
+                    return
                 logger.warning("broker: %s; trying again", error)
                 time.sleep(pause)
                 pause = min(pause * 2, 2.0)
@@ -212,6 +221,13 @@ class Deliveries:
                 logger.exception("fetching messages went wrong; going on")
                 time.sleep(pause)
                 pause = min(pause * 2, 2.0)
+
+    def _lose(self, error: StorageError) -> None:
+        """Tell the application, which tries the next server."""
+        with self._arrived:
+            self.lost = error
+            self._arrived.notify_all()
+        self.signal()
 
     def _turn_once(self) -> None:
         ticket = self._queue.ticket()
@@ -337,7 +353,7 @@ class Deliveries:
             return
         self._closed = True
         try:
-            if not forked:
+            if not forked and self.lost is None:
                 self._finish()
         finally:
             os.close(self._read)
@@ -346,7 +362,7 @@ class Deliveries:
     def _finish(self) -> None:
         self._queue.interrupt()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(self._queue.settings.deadline)
+            self._thread.join(self._queue.patience())
         with self._arrived:
             left = [c for who, c in self._ready if not who.no_ack]
             self._ready.clear()

@@ -69,13 +69,12 @@ class Settlements:
         return self._endings.pop((claimed.seq, claimed.token), None)
 
     def untold(self) -> list[Told]:
-        """Outcomes that could not be told before the end."""
-        known = {(c.seq, c.token): c for c in self._acks}
-        found = ((known.get(key), ending) for key, ending in list(self._endings.items()))
+        """Acks and outcomes that could not be told before the end."""
+        done = self._queue.ending(JobState.SUCCEEDED)
         return [
-            Told(Key(c.queue_id, c.rank, c.seq, c.token), c.job_id, ending)
-            for c, ending in found
-            if c is not None and c.job_id is not None
+            Told(Key(c.queue_id, c.rank, c.seq, c.token), c.job_id, self._endings.get((c.seq, c.token), done))
+            for c in self._acks
+            if c.job_id is not None
         ]
 
     # the thread's side

@@ -116,6 +116,16 @@ def test_a_session_is_told_apart_from_a_later_one_with_its_pid(make_queue: MakeQ
     wait_until(lambda: _session(holder))
     database = other._database
     assert database.read(database.dialect.ended_sessions) == []
-    pid = str(_session(holder)).split()[0]
-    other._store.set_session(holder._keeper.consumer, f"{pid} 12345.678")
+    pid, _, server = str(_session(holder)).split()
+    other._store.set_session(holder._keeper.consumer, f"{pid} 12345.678 {server}")
     assert [i for i, *_ in database.read(database.dialect.ended_sessions)] == [holder._keeper.consumer]
+
+
+def test_a_session_with_another_server_says_nothing_of_its_consumer(make_queue: MakeQueue) -> None:
+    """After a failover no session is where it was; who has one with the new server by now must accuse nobody."""
+    holder, other = make_queue(lease=LEASE), make_queue(lease=LEASE)
+    holder.enqueue("default")
+    holder.reserve()
+    wait_until(lambda: _session(holder))
+    other._store.set_session(holder._keeper.consumer, "1 12345.678 12345.678")
+    assert other._database.read(other._database.dialect.ended_sessions) == []

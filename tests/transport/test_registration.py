@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -382,7 +383,14 @@ def test_options_of_the_sqlalchemy_transport_are_told_to_have_no_effect(
 TLS = [
     (True, {"sslmode": "require"}),
     ({"sslmode": "verify-full", "sslrootcert": "/ca"}, {"sslmode": "verify-full", "sslrootcert": "/ca"}),
-    ({"ca_certs": "/ca", "certfile": "/c", "keyfile": "/k"}, {"sslrootcert": "/ca", "sslcert": "/c", "sslkey": "/k"}),
+    (
+        {"ca_certs": "/ca", "certfile": "/c", "keyfile": "/k"},
+        {"sslrootcert": "/ca", "sslcert": "/c", "sslkey": "/k", "sslmode": "verify-full"},
+    ),
+    ({"ca_certs": "/ca", "cert_reqs": ssl.CERT_REQUIRED}, {"sslrootcert": "/ca", "sslmode": "verify-full"}),
+    ({"cert_reqs": ssl.CERT_NONE}, {"sslmode": "require"}),
+    ({"certfile": "/c", "keyfile": "/k"}, {"sslcert": "/c", "sslkey": "/k", "sslmode": "require"}),
+    ({"ca_certs": "/ca", "sslmode": "verify-ca"}, {"sslrootcert": "/ca", "sslmode": "verify-ca"}),
     (False, {}),
     (None, {}),
 ]

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task, signals
@@ -67,6 +70,17 @@ def late_note(self: Task, label: Any, seconds: float = 0.0) -> Any:
     return note(self, label, seconds)
 
 
+def hold(self: Task, label: Any) -> Any:
+    """Say that it began, work until it is let go (not if it is delivered again), say that it ended."""
+    info = self.request.delivery_info or {}
+    write(what="start", id=self.request.id, label=label, info=info)
+    go, until = Path(os.environ["DQ_FACTS"]).with_name(f"go-{label}"), time.monotonic() + 120
+    while not (info.get("redelivered") or go.exists() or time.monotonic() > until):
+        time.sleep(0.05)
+    write(what="end", id=self.request.id, label=label)
+    return label
+
+
 def header(self: Task, name: str) -> Any:
     """What a header of the message says."""
     return (self.request.headers or {}).get(name)
@@ -102,6 +116,13 @@ def refuse(self: Task, requeue: bool, times: int = 1) -> str:
     return "done"
 
 
+def stored_then_refused(self: Task) -> None:
+    """Succeed, as the result says, and go back to the queue all the same, as when its worker dies before the ack."""
+    write(what="start", id=self.request.id)
+    self.backend.mark_as_done(self.request.id, 1, self.request)
+    raise Reject("lost", requeue=True)
+
+
 def softly(self: Task, seconds: float) -> str:
     """Tell of a soft time limit."""
     write(what="start", id=self.request.id)
@@ -127,6 +148,31 @@ def die(self: Task) -> None:
     os.kill(os.getpid(), 9)
 
 
+def exits(self: Task) -> None:
+    """End the process that runs it, each time."""
+    write(what="start", id=self.request.id)
+    sys.exit(1)
+
+
+def devour(self: Task) -> None:
+    """Take more memory than there is."""
+    write(what="start", id=self.request.id)
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, hard))
+    _ = [bytes(1 << 26) for _ in range(1000)]
+
+
+def stamps(self: Task, *_: Any) -> Any:
+    """With what it was stamped."""
+    write(what="start", id=self.request.id)
+    return self.request.stamps
+
+
+def replaced_by(self: Task, by: dict[str, Any]) -> Any:
+    """Be replaced by another task."""
+    raise self.replace(self.app.signature(by))
+
+
 def grow(self: Task, n: int) -> Any:
     """Be replaced by a chain of additions."""
     raise self.replace(self.app.signature("t.add", (n, 1)) | self.app.signature("t.add", (1,)))
@@ -137,14 +183,20 @@ TASKS: list[tuple[Any, dict[str, Any]]] = [
     (total, {}),
     (note, {"bind": True}),
     (late_note, {"bind": True, "acks_late": True}),
+    (hold, {"bind": True}),
     (header, {"bind": True}),
     (fail, {"bind": True}),
     (again, {"bind": True, "max_retries": None}),
     (shaky, {"bind": True, "autoretry_for": (ConnectionResetError,), "default_retry_delay": 0.3, "max_retries": 5}),
     (refuse, {"bind": True, "acks_late": True}),
+    (stored_then_refused, {"bind": True, "acks_late": True}),
     (softly, {"bind": True}),
     (vanish, {"bind": True, "acks_late": True, "reject_on_worker_lost": True}),
     (die, {"bind": True, "acks_late": True}),
+    (exits, {"bind": True, "acks_late": True}),
+    (devour, {"bind": True, "acks_late": True}),
+    (stamps, {"bind": True}),
+    (replaced_by, {"bind": True}),
     (grow, {"bind": True}),
 ]
 
@@ -172,6 +224,8 @@ if "DQ_BROKER" in os.environ:
     app = make_app(os.environ["DQ_BROKER"], os.environ["DQ_BACKEND"], json.loads(os.environ.get("DQ_CONF", "{}")))
     if "DQ_BROADCAST" in os.environ:
         app.conf.task_queues = (Queue("celery"), Broadcast("news"))
+    if "DQ_ALIAS" in os.environ:
+        app.conf.task_queues = [Queue("real", alias="alias"), Queue("celery")]
     if "DQ_BEAT" in os.environ:
         every = timedelta(seconds=float(os.environ["DQ_BEAT"]))
         app.conf.beat_schedule = {"tick": {"task": "t.note", "schedule": every, "args": ("tick",)}}

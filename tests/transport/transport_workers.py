@@ -147,6 +147,7 @@ class Bench:
         self.backend = backend or redis_url() or f"file://{folder / 'results'}"
         self._make_app = make_app
         self._stack = contextlib.ExitStack()
+        self._workers: list[Worker] = []
         self._app: Celery | None = None
         self._telling: Celery | None = None
 
@@ -172,6 +173,7 @@ class Bench:
     def worker(self, *args: str, **options: Any) -> Worker:
         """Start a worker; it is ended with the bench."""
         worker = Worker(self, *args, **options)
+        self._workers.append(worker)
         self._stack.callback(worker.close)
         return worker
 
@@ -233,10 +235,17 @@ class Bench:
         kwargs = options.pop("kwargs", {})
         return self.app.tasks[f"t.{name}"].apply_async(args, kwargs, **options)
 
+    def let_go(self, label: Any) -> None:
+        """Let the task `hold(label)` end."""
+        self.facts.path.with_name(f"go-{label}").touch()
+
     def signature(self, name: str, *args: Any, **options: Any) -> Any:
         return self.app.signature(f"t.{name}", args, **options)
 
     def close(self) -> None:
+        for worker in self._workers:  # all at once: each takes a while
+            if worker.process.poll() is None:
+                worker.terminate()
         self._stack.close()
 
 

@@ -10,6 +10,7 @@ from billiard.exceptions import Terminated, WorkerLostError
 from celery import signals, states
 from celery._state import connect_on_app_finalize
 from celery.exceptions import TimeLimitExceeded
+from celery.worker.state import successful_requests
 from kombu.serialization import loads, prepare_accept_content
 
 from kombu_depqueue import DepQueueError, JobState, extending
@@ -67,7 +68,13 @@ def _task_received(request: Any = None, **kwargs: Any) -> None:
     """Celery's acks say that a task was taken, or is over: never how it ended."""
     message = getattr(request, "message", None)
     owe = getattr(getattr(message, "channel", None), "owe", None)
-    if owe is not None and message is not None:
+    if owe is None or message is None:
+        return
+    if message.delivery_info.get("redelivered"):
+        # With worker_deduplicate_successful_tasks a task that had succeeded before is not run again, and no signal
+        # says so: Celery notes it, and acks.
+        owe(message.delivery_tag, lambda: request.task.acks_late and request.id in successful_requests)
+    else:
         owe(message.delivery_tag)
 
 

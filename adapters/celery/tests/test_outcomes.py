@@ -302,6 +302,23 @@ def test_outcomes_without_our_results(make_one: Any, backend: str) -> None:
     assert states_ == [s, f, f, s, f, c, s]
 
 
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_redelivered_task_that_had_succeeded_has_ended(make_one: Any, pool: str) -> None:
+    """`worker_deduplicate_successful_tasks`: it is not run again, and Celery tells nothing but its ack."""
+    from transport_workers import redis_url
+
+    if (url := redis_url()) is None:
+        pytest.skip("no Redis")
+    bench = make_one(url)
+    conf = {"worker_deduplicate_successful_tasks": True, "task_acks_late": True}
+    bench.worker("-c", "1", pool=pool, conf=conf).ready()
+    once = bench.send("stored_then_refused")
+    after = bench.send("work", label(), depends_on=[once])
+    assert after.get(timeout=20)
+    ended(bench, once, JobState.SUCCEEDED)
+    assert len(bench.facts("start", id=once.id)) == 1
+
+
 def test_expires_at_a_moment(pooled: Bench) -> None:
     from datetime import UTC, datetime
 

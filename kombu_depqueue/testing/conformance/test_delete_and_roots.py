@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import Engine
 
 from kombu_depqueue import JobQueue
 from kombu_depqueue.errors import Canceled, LeaseLost, NotExist, NotPending
@@ -157,3 +159,28 @@ def test_a_root_with_many_dependencies_is_deleted(queue: JobQueue) -> None:
     root = queue.enqueue("root", depends_on=[job.job_id for job in jobs])
     assert queue.delete_job(root) == 1501
     assert queue.all_root_jobs() == []
+
+
+def test_delete_waits_for_an_enqueue_that_depends_on_it(make_queue: MakeQueue, engine: Engine) -> None:
+    """Else the dependent would wait for ever for a job that is not there."""
+    queue, other = make_queue(), make_queue()
+    job = queue.enqueue("first")
+    queue.enqueue("second")
+    done: list[object] = []
+
+    def delete() -> None:
+        try:
+            done.append(other.delete_job(job))
+        except NotPending as error:
+            done.append(error)
+
+    thread = threading.Thread(target=delete)
+    with engine.connect() as connection:
+        second = queue.enqueue("second", depends_on=[job], connection=connection)
+        thread.start()
+        thread.join(0.3)
+        assert not done
+        connection.commit()
+    thread.join(20)
+    assert isinstance(done[0], NotPending)
+    assert queue.why(second).unmet[0].job_id == job

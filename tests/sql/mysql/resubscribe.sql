@@ -1,4 +1,4 @@
--- It consumes the queue once more (or, with -1, once less).
-UPDATE depqueue_subscription FORCE INDEX (PRIMARY) SET count=(depqueue_subscription.count + %(p_change)s)
+-- It consumes the queue so many times.
+UPDATE depqueue_subscription FORCE INDEX (PRIMARY) SET count=%(p_count)s
     WHERE depqueue_subscription.queue_id = %(p_queue)s
     AND depqueue_subscription.consumer_id = %(p_id)s

@@ -1,2 +1,3 @@
 -- A consumer begins to consume a queue.
-INSERT INTO depqueue_subscription (queue_id, consumer_id, count) VALUES (%(p_queue)s, %(p_id)s, 1)
+INSERT INTO depqueue_subscription (queue_id, consumer_id, count) VALUES (%(p_queue)s, %(p_id)s,
+    %(p_count)s)

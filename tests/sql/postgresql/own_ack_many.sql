@@ -12,11 +12,6 @@ kept AS (
       finished_at, keep_until, reason, result, meta)
   SELECT job_id, queue_id, 1, flags, attempt, created_at, claimed_at, statement_timestamp(),
       statement_timestamp() + make_interval(secs => %(keep)s), NULL, NULL, NULL
-  FROM gone
-      WHERE job_id IS NOT NULL ON CONFLICT (job_id) DO UPDATE SET queue_id = excluded.queue_id,
-      status = excluded.status, flags = excluded.flags, attempt = excluded.attempt,
-      created_at = excluded.created_at, started_at = excluded.started_at,
-      finished_at = excluded.finished_at, keep_until = excluded.keep_until,
-      reason = excluded.reason, result = excluded.result, meta = excluded.meta),
+  FROM gone WHERE job_id IS NOT NULL ),
 told AS (SELECT pg_notify('depqueue_depqueue__0', '') FROM gone WHERE flags & 32 <> 0 LIMIT 1)
 SELECT seq FROM gone WHERE (SELECT count(*) FROM told) >= 0

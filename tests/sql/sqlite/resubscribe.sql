@@ -1,3 +1,3 @@
--- It consumes the queue once more (or, with -1, once less).
-UPDATE depqueue_subscription SET count=(depqueue_subscription.count + :p_change)
-    WHERE depqueue_subscription.queue_id = :p_queue AND depqueue_subscription.consumer_id = :p_id
+-- It consumes the queue so many times.
+UPDATE depqueue_subscription SET count=:p_count WHERE depqueue_subscription.queue_id = :p_queue
+    AND depqueue_subscription.consumer_id = :p_id

@@ -1,2 +1,2 @@
 -- A consumer begins to consume a queue.
-INSERT INTO depqueue_subscription (queue_id, consumer_id, count) VALUES (:p_queue, :p_id, 1)
+INSERT INTO depqueue_subscription (queue_id, consumer_id, count) VALUES (:p_queue, :p_id, :p_count)

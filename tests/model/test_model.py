@@ -1,0 +1,89 @@
+"""Both doors against a model of them: Hypothesis chooses the operations, a dict says what must come of them.
+
+Time stands still: delays, leases and retention are long, and pass when a rule moves the times
+in the tables back. The keeper's thread is off; its beat is a rule. After each step what `status` and
+`why` say of the jobs concerned is compared with the model, and now and then all tables are.
+
+The ordinary run takes the same steps each time; with `--full` they are drawn by the seed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import seed as seeded
+from hypothesis.stateful import run_state_machine_as_test as run_machine
+from model.native import QueueMachine
+
+from kombu_depqueue import cursor, limits
+from kombu_depqueue.keeper import Keeper
+from kombu_depqueue.testing.fixtures import Database, Place
+from kombu_depqueue.transport.delivery import Deliveries
+
+STEPS = 50
+"""In each example."""
+BRIEF = {"sqlite": 20, "postgresql": 5, "mysql": 2}
+"""Examples of a shard in the ordinary run."""
+WANTED = {"sqlite": 100_000, "postgresql": 10_000, "mysql": 5_000}
+"""Steps of all shards, with --full."""
+SHARDS = 4
+SIGNED = 1
+"""The shard whose jobs are signed."""
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread does anything by itself, slow claims are no reason to use cursors, and limits are always counted."""
+    monkeypatch.setattr(Keeper, "_run", lambda self: None)
+    monkeypatch.setattr(Deliveries, "_run", lambda self: None)
+    monkeypatch.setattr(cursor, "SLOW", float("inf"))
+    monkeypatch.setattr(limits, "FRESH", -1.0)
+    monkeypatch.setattr(limits, "SHARE", 10**9)
+
+
+def run(base: type[Any], place: Place, database: Database, examples: int, drawn: int, **options: Any) -> Counter[str]:
+    """Run examples; returns how often each rule was applied."""
+    steps: Counter[str] = Counter()
+    if database.name == "sqlite":
+        options["synchronous"] = "NORMAL"
+    facts = {"urls": (place.url, place.engine_url), "options": options, "steps": steps, "compiled": {}, "opened": []}
+    machine: Any = type("Machine", (base,), facts)
+    how = settings(
+        max_examples=examples,
+        stateful_step_count=STEPS,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+    )
+    run_machine(seeded(drawn)(machine), settings=how)
+    return steps
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_queue_does_what_the_model_says(
+    shard: int,
+    place: Place,
+    database: Database,
+    quiet: None,
+    full: bool,
+    seed: int,
+    record_property: Callable[[str, object], None],
+) -> None:
+    wanted = WANTED[database.name] // SHARDS
+    options = {"signing_keys": "a=hmac:" + "c2lnbmVkIGJ5IHRoZSB0ZXN0cywgMzIgYnl0ZXMhISE="} if shard == SIGNED else {}
+    steps: Counter[str] = Counter()
+    if full:
+        while steps.total() < wanted:
+            examples = max(5, (wanted - steps.total()) // (STEPS - 5))
+            steps += run(QueueMachine, place, database, examples, seed * 1000 + shard * 100 + len(steps), **options)
+    else:
+        steps = run(QueueMachine, place, database, BRIEF[database.name], shard, **options)
+    record_property("tally", f"{database.name}, native, shard {shard}: {steps.total()} steps {dict(steps)}")
+    assert steps.total() >= (wanted if full else BRIEF[database.name] * 10)
