@@ -11,12 +11,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Engine, delete, make_url, select, text, update
+from sqlalchemy.pool import PoolProxiedConnection
 
 from kombu_depqueue import (
     Canceled,
@@ -31,6 +32,7 @@ from kombu_depqueue import (
     StorageError,
     cursor,
 )
+from kombu_depqueue.dialects import Tx
 from kombu_depqueue.testing.fixtures import MakeQueue, Place, RunProcess
 from kombu_depqueue.testing.helpers import assert_nothing_ready, drain, failing_once, in_threads, wait_until
 from kombu_depqueue.testing.sessions import Sessions
@@ -367,6 +369,34 @@ def _is_local_postgres(pid: int) -> bool:
         return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_connection_in_use_while_the_queue_is_closed_is_closed_too(
+    fails: bool, make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At any moment: just before it is given back, for instance. Else it stays open until the process ends."""
+    queue = make_queue(notify=False)
+    queue.queues()
+    database, used = queue._database, []
+    give = database._connections.give
+
+    def close_first(fairy: PoolProxiedConnection) -> None:
+        used.append(fairy.dbapi_connection)
+        queue.close()
+        give(fairy)
+
+    def refuse(tx: Tx) -> None:
+        used.append(tx.connection)
+        queue.close()
+        raise InvalidJob("so", "wanted")
+
+    monkeypatch.setattr(database._connections, "give", close_first)
+    with pytest.raises(InvalidJob) if fails else nullcontext():
+        database.read(refuse if fails else lambda tx: None)
+    (connection,) = used
+    with pytest.raises(database.errors):
+        connection.cursor().execute("SELECT 1")
 
 
 # -- databases that are something else ------------------------------------------------
