@@ -34,6 +34,10 @@ AFTER_ALL_JUMPS = max(JUMPS) + 60.0
 """Seconds that a database's clock is ahead in the end."""
 
 
+AWAKE = 3.0
+"""Seconds that a process that was stopped may take to go on."""
+
+
 @dataclass(frozen=True)
 class Size:
     """How much there is to be before a cell may end (or after so many seconds, and then it is too little)."""
@@ -127,6 +131,7 @@ class Stage:
         self.crew = Crew(self.task, self.history, ground.scene.environment)
         self.off = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._stopped_at = time.monotonic()
 
     def _task(self) -> Task:
         cell, place = self.cell, self.ground.place
@@ -214,9 +219,10 @@ class Stage:
     def watch(self) -> None:
         """One look: read on, replace the dead, see that no session is left in a transaction (I16)."""
         self.book.read(self.reader.new())
-        stopped = self.crew.any_stopped()
+        if self.crew.any_stopped():
+            self._stopped_at = time.monotonic()
         self.crew.tend()
-        if not stopped:
+        if time.monotonic() - self._stopped_at > AWAKE:  # else what it left open may be open still
             with suppress(Exception):  # the server may be away: that is for the programs to bear
                 for session in self.ground.idle_transactions():
                     self.violations.append(Violation("I16 session", "-", session))
