@@ -165,6 +165,30 @@ def test_settling_that_failed_halfway_gets_an_answer_when_it_is_asked_again(
     assert tries >= 1
 
 
+def test_a_lease_that_is_lost_before_it_stands_by_itself_is_no_reservation(
+    make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is stopped right after its claim is taken for dead meanwhile."""
+    queue, other = make_queue(), make_queue()
+    queue.enqueue_many([JobMessage.new("default") for _ in range(3)])
+    claim, stolen = queue._keeper.claim, []
+
+    def stopped(*args: object, **options: object) -> object:
+        claimed = claim(*args, **options)  # type: ignore[arg-type]
+        if claimed and not stolen:
+            queue._store.leave([queue._keeper.consumer])
+            queue._keeper.registered = False
+            stolen.extend(other.reserve_many(2, 0))
+        return claimed
+
+    monkeypatch.setattr(queue._keeper, "claim", stopped)
+    found = queue.reserve_many(2, 0, renew=False)
+    assert len(stolen) == 2
+    assert {r.job_id for r in found}.isdisjoint(r.job_id for r in stolen)
+    assert [r.token for r in found] == queue.heartbeats(0)[-1:]
+    assert other.ack_many(stolen) == []
+
+
 # -- servers that are not there, or do not answer -----------------------------------
 
 
