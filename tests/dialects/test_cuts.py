@@ -30,7 +30,7 @@ from kombu_depqueue.testing.fixtures import Database, Place
 from kombu_depqueue.transport.channel import Channel
 from kombu_depqueue.transport.delivery import Deliveries
 
-DRAWN = {"sqlite": 9, "postgresql": 6, "mysql": 3}
+DRAWN = {"sqlite": 4, "postgresql": 3, "mysql": 1}
 """So many places of each case, where not all are wanted."""
 
 GROUPS = {
@@ -178,8 +178,9 @@ def test_operation_survives_whichever_statement_fails(
     for pooled in (False, True) if dialect.pipelines else (None,):
         if pooled is not None:
             dialect.pooled = pooled  # statement by statement instead of in pipelines
-        for name, case in GROUPS[group].items():
-            sweep.run(name, case)
+        cases = GROUPS[group]
+        for name in cases if full else sweep.lot.sample(sorted(cases), max(2, len(cases) // 3)):
+            sweep.run(name, cases[name])
     empty_tables(subject)
     record_property("tally", f"{database.name} {group}: {sum(sweep.points.values())} places; {sweep.points}")
     assert not sweep.problems, f"{len(sweep.problems)} problems\n" + "\n".join(sweep.problems)

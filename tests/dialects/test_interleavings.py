@@ -29,7 +29,7 @@ from kombu_depqueue.testing.fixtures import Database, MakeQueue, Place
 
 MOST = {"postgresql": 250, "mysql": 40}
 """So many interleavings of a pair, where all are wanted: all of them, if there are no more."""
-DRAWN = {"postgresql": 6, "mysql": 1}
+DRAWN = {"postgresql": 4, "mysql": 1}
 SHARDS = 4
 
 

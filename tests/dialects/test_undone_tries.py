@@ -90,6 +90,7 @@ def test_a_retry_of_celery_is_stored_though_the_older_delivery_has_its_id(
         messages.publish([Entry(job_id=job, id_is_new=False, supersedes=True, body=b"2", delay=60, **values)])
         assert messages.status(job).state is JobState.SCHEDULED
         message = messages.message_of(job)
-        assert message is not None and message.args == 2
+        assert message is not None
+        assert message.args == 2
     finally:
         messages.close()
