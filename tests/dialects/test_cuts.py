@@ -184,6 +184,7 @@ def test_operation_survives_whichever_statement_fails(
         for name in cases if full else sweep.lot.sample(sorted(cases), max(2, len(cases) // 3)):
             sweep.run(name, cases[name])
     empty_tables(subject)
+    record_property("figure", f"{sum(sweep.points.values()):,} places")
     record_property("tally", f"{database.name} {group}: {sum(sweep.points.values())} places; {sweep.points}")
     assert not sweep.problems, f"{len(sweep.problems)} problems\n" + "\n".join(sweep.problems)
 

@@ -60,7 +60,10 @@ class Passing(Machine):
         some = [c for c in self.lease_holders() if self.is_registered(c)]
         if not some:
             return
-        consumer, table = some[index % len(some)], self.tables.consumer
+        self.expire(some[index % len(some)])
+
+    def expire(self, consumer: Consumer) -> None:
+        table = self.tables.consumer
         self.on_tables(update(table).where(table.c.id == consumer.number).values(leased_until=PAST))
         consumer.dead = True
         for job in [j for j in self.model.jobs.values() if j.lease is consumer]:

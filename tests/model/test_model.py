@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import seed as seeded
+from hypothesis.stateful import RULE_MARKER
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 from model.channels import ChannelMachine
 from model.native import QueueMachine
@@ -37,6 +38,13 @@ DOORS: dict[str, tuple[type[Any], float, int | None]] = {
     "kombu": (ChannelMachine, 0.4, None),
 }
 """The machine, its share of the steps, and the shard whose jobs are signed."""
+
+FOCUS = {
+    "leases": "ack ack_many dequeue_by_id end_by_id enqueue expire_lease extend fail requeue reserve "
+    "settle_what_another_has",
+    "graphs": "ack_many cancel enqueue enqueue_many fail requeue reserve retry upkeep",
+}
+"""Rules that are tried alone as well: among forty others it takes long until three of them meet."""
 
 
 @pytest.fixture
@@ -92,5 +100,29 @@ def test_queue_does_what_the_model_says(
             steps += run(machine, place, database, examples, seed * 1000 + shard * 100 + len(steps), **options)
     else:
         steps = run(machine, place, database, BRIEF[database.name], shard, **options)
+    record_property("figure", f"{steps.total():,} steps")
     record_property("tally", f"{database.name}, {door}, shard {shard}: {steps.total()} steps {dict(steps)}")
     assert steps.total() >= (wanted if full else BRIEF[database.name] * 10)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("focus", FOCUS)
+def test_queue_does_what_the_model_says_of(
+    focus: str,
+    place: Place,
+    database: Database,
+    quiet: None,
+    full: bool,
+    seed: int,
+    record_property: Callable[[str, object], None],
+) -> None:
+    wanted = set(FOCUS[focus].split())
+    rules = {name for name in dir(QueueMachine) if hasattr(getattr(QueueMachine, name), RULE_MARKER)}
+    assert wanted <= rules
+    machine = type("Focused", (QueueMachine,), dict.fromkeys(rules - wanted))
+    examples = BRIEF[database.name] * (10 if full else 1)
+    steps = run(machine, place, database, examples, seed if full else 0)
+    record_property("figure", f"{steps.total():,} steps")
+    assert set(steps) <= wanted
+    assert steps.total() >= examples * 10
