@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,8 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Counting(config))
     config.addinivalue_line(
         "markers",
-        "drawn(names, module=False): run in one setting, drawn by lot, of these parameters (database, pool), with all "
-        "tests of the module in the same one if `module`; in every one with --full",
+        "drawn(names, module=False, chance=1): run in one setting, drawn by lot, of these parameters (database, pool), "
+        "with all tests of the module in the same one if `module`, or with this chance only; in every one with --full",
     )
 
 
@@ -55,6 +56,16 @@ def full(pytestconfig: pytest.Config) -> bool:
 def seed(pytestconfig: pytest.Config) -> int:
     """What is drawn by lot is drawn by this."""
     return int(pytestconfig.option.seed)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print what tests have counted, as `record_property("tally", ...)`."""
+    reports = [r for some in terminalreporter.stats.values() for r in some if getattr(r, "when", "") == "call"]
+    tallies = sorted(str(text) for r in reports for name, text in r.user_properties if name == "tally")
+    if tallies and (config.option.full or config.option.verbose > 0):
+        terminalreporter.section("counted")
+        for text in tallies:
+            terminalreporter.write_line(text)
 
 
 def _setting(item: pytest.Item, mark: pytest.Mark) -> tuple[str, ...]:
@@ -76,8 +87,11 @@ def _settings_not_drawn(config: pytest.Config, items: list[pytest.Item]) -> list
         settings = sorted(found)
         if not config.getoption("--databases"):  # a machine may have no MariaDB: then nothing would be run
             settings = [one for one in settings if not set(one) & set(BRIEFLY)] or settings
-        drawn = random.Random(f"{config.option.seed} {Path(name).name}").choice(settings)
-        left += [item for setting, those in found.items() if setting != drawn for item in those]
+        lot = random.Random(f"{config.option.seed} {Path(name).name}")
+        drawn = lot.choice(settings)
+        chance = found[drawn][0].get_closest_marker("drawn").kwargs.get("chance", 1)
+        runs = lot.random() < chance
+        left += [item for setting, those in found.items() if setting != drawn or not runs for item in those]
     return left
 
 

@@ -305,6 +305,7 @@ def _insist(call: Callable[[], object]) -> None:
     wait_until(sure, 60)
 
 
+@pytest.mark.timeout(600)  # with --full five of them
 def test_no_acknowledged_job_is_lost_when_the_standby_takes_over(wheel: None, full: bool) -> None:
     for _ in range(5 if full else 1):
         with cluster() as servers:

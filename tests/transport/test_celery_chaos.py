@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import random
 import sqlite3
-import subprocess
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from sqlalchemy import make_url
+from transport_servers import own_server
 from transport_workers import Bench, Worker
 
 from kombu_depqueue.testing.fixtures import Database
 from kombu_depqueue.testing.helpers import wait_until
-from kombu_depqueue.testing.servers import _account, start_postgresql, stop_postgresql
 from kombu_depqueue.testing.sessions import Sessions
 
 COUNTS = [
@@ -202,26 +200,15 @@ def test_a_database_that_is_locked_for_seconds_while_tasks_flow(bench: Bench) ->
 def test_the_database_server_killed_and_started_again_while_tasks_flow(
     database: Database, tmp_path: Path, make_bench: Callable[..., Bench]
 ) -> None:
-    with TemporaryDirectory(prefix="depqueue-chaos-") as place:
-        url, server = start_postgresql(Path(place))
-        try:
-            bench = make_bench(url)
-            broker = f"{bench.broker}&lease=20"
-            for pool in ("threads", "prefork"):
-                bench.worker("-c", "2", pool=pool, name=pool, broker=broker).ready()
-
-            def restart() -> None:
-                nonlocal server
-                server.kill()
-                server.wait()
-                server = _start_again(server, Path(place))
-
-            with _Flow(bench, 1500, "late_note", broker) as flow, _disturbed(restart, flow, 2):
-                pass
-            _once_each(bench, flow)
-            bench.close()
-        finally:
-            stop_postgresql(server)
+    with own_server() as server:
+        bench = make_bench(server.url)
+        broker = f"{bench.broker}&lease=20"
+        for pool in ("threads", "prefork"):
+            bench.worker("-c", "2", pool=pool, name=pool, broker=broker).ready()
+        with _Flow(bench, 1500, "late_note", broker) as flow, _disturbed(server.restart, flow, 2):
+            pass
+        _once_each(bench, flow)
+        bench.close()
 
 
 @pytest.mark.only("postgresql")
@@ -231,42 +218,15 @@ def test_a_first_task_that_ends_while_the_database_is_away(
     database: Database, make_bench: Callable[..., Bench], name: str, pool: str
 ) -> None:
     """What came of it is told when the database is back, and it is not run again."""
-    with TemporaryDirectory(prefix="depqueue-chaos-") as place:
-        url, server = start_postgresql(Path(place))
-        try:
-            bench = make_bench(url)
-            bench.worker("-c", "1", pool=pool, broker=f"{bench.broker}&lease=20").ready()
-            bench.send(name, "long", 2.0)
-            wait_until(lambda: bench.facts("start"))
-            server.kill()
-            server.wait()
-            wait_until(lambda: bench.facts("end"))
-            time.sleep(1.0)  # it stays away
-            server = _start_again(server, Path(place))
-            _wait_until_quiet(bench)
-            assert len(bench.facts("start")) == 1
-            bench.close()
-        finally:
-            stop_postgresql(server)
-
-
-def _start_again(dead: subprocess.Popen[bytes], place: Path) -> subprocess.Popen[bytes]:
-    """Start the server anew on its files; its children may still be dying."""
-
-    def start() -> subprocess.Popen[bytes] | None:
-        with (place / "log").open("ab") as log:
-            server = subprocess.Popen(
-                dead.args,
-                cwd=place,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                **_account(),
-            )
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(1.0)
-            return None
-        return server
-
-    return wait_until(start, 60, interval=0.3)
+    with own_server() as server:
+        bench = make_bench(server.url)
+        bench.worker("-c", "1", pool=pool, broker=f"{bench.broker}&lease=20").ready()
+        bench.send(name, "long", 2.0)
+        wait_until(lambda: bench.facts("start"))
+        server.kill()
+        wait_until(lambda: bench.facts("end"))
+        time.sleep(1.0)  # it stays away
+        server.start()
+        _wait_until_quiet(bench)
+        assert len(bench.facts("start")) == 1
+        bench.close()

@@ -63,7 +63,8 @@ def test_a_task_without_memory_ends_its_worker_and_not_the_next_one(bench: Bench
     """Celery itself makes a MemoryError the end of the worker; the task goes back, and its deliveries are counted."""
     broker, conf = f"{bench.broker}&max_attempts=1", {"task_acks_late": True, "worker_prefetch_multiplier": 1}
     first = bench.worker("-c", "1", pool="prefork", name="first", conf=conf, broker=broker).ready()
-    task, behind = bench.send("devour"), bench.send("note", "behind")
+    tasks = bench.producer(broker).tasks
+    task, behind = tasks["t.devour"].apply_async(), tasks["t.note"].apply_async(("behind",))
     assert first.wait() != 0
     bench.worker("-c", "1", pool="prefork", name="second", conf=conf, broker=broker).ready()
     assert behind.get(timeout=60) == "behind"

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from transport_helpers import broker_of
+from kombu import Connection
+from transport_helpers import Inbox, broker_of, declare, publish
 from transport_servers import Server, own_server
 from transport_workers import Bench, Worker, labels
 
@@ -88,7 +89,7 @@ def test_a_server_that_restarts_in_the_middle_of_a_task_of_each_pool(bench: Benc
         assert "onnection to broker lost" not in worker.said(100_000)
 
 
-@pytest.mark.drawn("cancel", "reduce")
+@pytest.mark.drawn("cancel", "reduce", chance=0.5)
 @pytest.mark.parametrize("cancel", [True, False])
 @pytest.mark.parametrize("reduce", [True, False])
 def test_nothing_is_canceled_and_no_more_is_fetched(bench: Bench, server: Server, cancel: bool, reduce: bool) -> None:
@@ -127,6 +128,7 @@ def test_nothing_is_canceled_and_no_more_is_fetched(bench: Bench, server: Server
     assert sorted(labels(bench.facts("start"))) == list(range(8))
 
 
+@pytest.mark.drawn(chance=0.5)
 def test_a_canceled_queue_stays_canceled_after_a_reconnect(bench: Bench, server: Server) -> None:
     """It was selected by an alias, and canceled by its name."""
     env = {"DQ_ALIAS": "1"}
@@ -142,6 +144,28 @@ def test_a_canceled_queue_stays_canceled_after_a_reconnect(bench: Bench, server:
     assert ignored.state == "PENDING"
     with bench.native() as queue:
         assert [q.ready for q in queue.queues() if q.name == "real"] == [1]
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_a_consumer_hears_of_a_lost_server_only_if_there_are_others(server: Server, others: bool) -> None:
+    """Alone it waits, and has what comes when the server is back."""
+    plain = broker_of(server.url).partition("?")[0]
+    urls = [plain, "depqueue+postgresql://nobody@127.0.0.1:1/nothing"] if others else plain
+    options = {"create": True, "deadline": 1}
+    with Connection(urls, transport_options=options) as connection:
+        inbox = Inbox(connection.channel(), declare(connection.default_channel, "q"))
+        server.kill()
+        if others:
+            with pytest.raises(connection.connection_errors):
+                inbox.take(timeout=20)
+            began = time.monotonic()
+            connection.collect()  # as Celery does: it tries nothing more there
+            assert time.monotonic() - began < 5
+        server.start()
+        with Connection(plain, transport_options=options) as producer:
+            publish(producer.default_channel, "after", "q")
+        if not others:
+            assert inbox.payloads() == ["after"]
 
 
 def test_a_failover_list(bench: Bench, server: Server, database: Database) -> None:

@@ -84,7 +84,7 @@ def test_leases_are_renewed_to_the_end_of_a_warm_shutdown(bench: Bench, pool: st
     _nothing_is_left(bench)
 
 
-@pytest.mark.drawn("database", "pool")
+@pytest.mark.drawn("database", "pool", chance=0.5)
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_tasks_held_back_by_a_rate_limit_go_to_others_at_a_warm_shutdown(bench: Bench, pool: str) -> None:
     limited = {**LATE, "task_annotations": {"t.note": {"rate_limit": "1/m"}}}
@@ -182,7 +182,7 @@ def test_a_soft_shutdown_gives_tasks_their_time(bench: Bench, remapped: bool, le
     _nothing_is_left(bench)
 
 
-@pytest.mark.drawn("database")
+@pytest.mark.drawn("database", chance=0.5)
 def test_a_soft_shutdown_is_cut_short_by_more_signals(bench: Bench) -> None:
     broker = f"{bench.broker}&lease=3"
     conf = {**LATE, "worker_soft_shutdown_timeout": 60.0}
@@ -198,7 +198,7 @@ def test_a_soft_shutdown_is_cut_short_by_more_signals(bench: Bench) -> None:
     _nothing_is_left(bench)
 
 
-@pytest.mark.drawn("database", "idle")
+@pytest.mark.drawn("database", "idle", chance=0.5)
 @pytest.mark.parametrize("idle", [True, False])
 def test_a_soft_shutdown_with_tasks_of_the_future_alone(bench: Bench, idle: bool) -> None:
     """They are in no worker: it is idle, and waits only if it is told to. They run elsewhere when they are due."""
@@ -222,7 +222,7 @@ def test_a_soft_shutdown_with_tasks_of_the_future_alone(bench: Bench, idle: bool
 # restarts
 
 
-@pytest.mark.drawn("database")
+@pytest.mark.drawn("database", chance=0.5)
 def test_the_pool_is_started_anew_between_tasks_and_in_the_middle_of_one(bench: Bench) -> None:
     worker = bench.worker("-c", "1", pool="prefork", conf={**LATE, "worker_pool_restarts": True}).ready()
     children = {f["pid"] for f in bench.facts("child")}
@@ -241,7 +241,7 @@ def test_the_pool_is_started_anew_between_tasks_and_in_the_middle_of_one(bench: 
     _nothing_is_left(bench)
 
 
-@pytest.mark.drawn("database")
+@pytest.mark.drawn("database", chance=0.5)
 def test_a_chain_goes_on_after_all_workers_have_gone(bench: Bench) -> None:
     """Killed, and ended in order; the ones that come later do the rest."""
     broker = f"{bench.broker}&lease=3"
@@ -285,7 +285,7 @@ def test_a_parent_that_is_killed_takes_its_children_with_it(bench: Bench) -> Non
     _nothing_is_left(bench)
 
 
-@pytest.mark.drawn("database", "pool")
+@pytest.mark.drawn("database", "pool", chance=0.5)
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
 def test_a_worker_that_is_stopped_for_longer_than_its_lease(bench: Bench, pool: str) -> None:
     """Another takes over what it held; awake again it loses nothing more, and works on."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kombu_depqueue.testing.helpers import wait_until
-from kombu_depqueue.testing.servers import _account, start_postgresql, stop_postgresql
+from kombu_depqueue.testing.servers import run_server, start_postgresql, stop_postgresql
 
 
 class Server:
@@ -33,16 +33,8 @@ class Server:
         self.start()
 
     def _started(self) -> subprocess.Popen[bytes] | None:
-        with (self._folder / "log").open("ab") as log:
-            server = subprocess.Popen(
-                self._process.args,
-                cwd=self._folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                **_account(),
-            )
+        command = [str(part) for part in self._process.args]
+        server = run_server(command, self._folder)
         with suppress(subprocess.TimeoutExpired):
             server.wait(1.0)
             return None

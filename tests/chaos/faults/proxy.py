@@ -225,8 +225,8 @@ class _Pair:
             self._to_server.close()
 
     async def _pass_on(self, message: Message) -> None:
-        if await self._is_swallowed(len(message.data)) or self._to_server is None:
-            return
+        if await self._is_swallowed(len(message.data)) or self._to_server is None or self._cut is not None:
+            return  # after a cut nothing gets through, though the client may have said more already
         if message.said:
             self.said = b"; ".join(message.said)
         cut = self._proxy.cut_for(message)
