@@ -93,7 +93,7 @@ class Passing(Machine):
             return
         consumer.dead = False
         for held in self.held_by(consumer):
-            if held.job.token is held and held.job.state is READY:
+            if held.job.token is held and held.job.state is READY and held.job.tracked:
                 held.job.state, held.job.lease = LEASED, consumer
                 self.model.touched.add(held.job.id)
 

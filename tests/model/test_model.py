@@ -28,7 +28,7 @@ from kombu_depqueue.transport.delivery import Deliveries
 
 STEPS = 60
 """In each example."""
-BRIEF = {"sqlite": 20, "postgresql": 5, "mysql": 2}
+BRIEF = {"sqlite": 14, "postgresql": 4, "mysql": 2}
 """Examples of a shard in the ordinary run."""
 WANTED = {"sqlite": 100_000, "postgresql": 10_000, "mysql": 5_000}
 """Steps of all shards, with --full."""
