@@ -170,12 +170,14 @@ def _refuse_twice(ids: Sequence[UUID]) -> None:
         raise Duplicate(*(i for i, n in Counter(ids).items() if n > 1))
 
 
-def _supersede(tx: Tx, dialect: Dialect, ids: Sequence[UUID]) -> tuple[dict[UUID, tuple[StoredJob, bool]], set[UUID]]:
+def _supersede(
+    tx: Tx, dialect: Dialect, ids: Sequence[UUID]
+) -> tuple[dict[UUID, tuple[StoredJob, bool]], dict[UUID, int]]:
     """Take out older deliveries of the jobs, and end records.
 
-    Returns the deliveries, and whether each was blocked; and the ids of those that had ended.
+    Returns the deliveries, and whether each was blocked; and the flags of those that had ended.
     """
-    sql, found, ended = dialect.sql, {}, set()
+    sql, found, ended = dialect.sql, {}, {}
     # Looked for before it is taken: almost always there is none, and whoever only publishes may not delete.
     there = {i for look in (sql.live_ids, sql.taken_ids) for (i,) in tx.all(look, ids=ids)}
     for job_id in (i for i in ids if i in there):
@@ -184,10 +186,10 @@ def _supersede(tx: Tx, dialect: Dialect, ids: Sequence[UUID]) -> tuple[dict[UUID
         blocked = bool(tx.all(sql.lock_blocked, ids=[job_id]))
         for row in tx.all(sql.take_waiting, p_job_id=job_id):
             found[job_id] = (StoredJob(*row), blocked)
-        for _, number, *_ in tx.all(sql.take_ended, p_job_id=job_id):
+        for _, number, flags, *_ in tx.all(sql.take_ended, p_job_id=job_id):
             tx.all(sql.take_ended_body, p_job_id=job_id)
             tell_once(tx, dialect, job_id, number)
-            ended.add(job_id)
+            ended[job_id] = flags
     return found, ended
 
 
@@ -244,7 +246,8 @@ class _Plan:
         self.clock: datetime | None = None
         self.woken: set[int] = set()
         self.superseded: dict[UUID, tuple[StoredJob, bool]] = {}
-        self.ended: set[UUID] = set()
+        self.ended: dict[UUID, int] = {}
+        """Flags of the end records that are superseded."""
         self.ready: list[dict[str, Any]] = []
         self.waiting: list[dict[str, Any]] = []
         self.blocked: list[dict[str, Any]] = []
@@ -269,8 +272,10 @@ class _Plan:
             if older is not None:
                 row["p_flags"] |= older[0].flags & (Flag.HAS_DEPENDENTS | Flag.WATCHED)
                 self.renewed.append(older[0].job_id)
-            elif entry.job_id in self.ended and entry.edges:
-                self.renewed.append(entry.job_id)
+            elif entry.job_id in self.ended:
+                # Those that its end was no use to wait for the next one.
+                row["p_flags"] |= self.ended[entry.job_id] & (Flag.HAS_DEPENDENTS | Flag.WATCHED)
+                self.renewed += [entry.job_id] if entry.edges else []
             pending, why = self._plan_edges(entry, ends)
         self.sign([(row, entry)])
         if why is not None and not entry.hold:

@@ -221,10 +221,8 @@ MEANS = {  # what else is public: it asks the database nothing, or by way of oth
     ),
     MessageQueue: {
         "connect": "looks at the schema, as every first use does",
-        **dict.fromkeys(
-            ["consumer", "ending", "handing_out", "in_child", "interrupt", "is_closed", "settled", "ticket", "wait"], ""
-        ),
-        "wait_for_end": "",
+        **dict.fromkeys(["abandon", "hurry", "patience", "consumer", "ending", "handing_out"], ""),
+        **dict.fromkeys(["in_child", "interrupt", "is_closed", "settled", "ticket", "wait", "wait_for_end"], ""),
     },
     Channel: {
         **dict.fromkeys(

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, event, text
 
 from kombu_depqueue.dialects import Dialect
 from kombu_depqueue.dialects.lean import LeanCursor
+from kombu_depqueue.dialects.sqlite import _Connection
 
 __all__ = ["BREAKERS", "Breaker"]
 
@@ -200,7 +201,7 @@ class SQLiteBreaker(Breaker):
                 whole = super().executemany
                 return breaker.step(sql, self.connection, lambda: whole(sql, *args), super().execute)
 
-        class Broken(sqlite3.Connection):
+        class Broken(_Connection):
             def cursor(self, factory: Any = Cursor) -> Any:
                 return super().cursor(factory)
 
