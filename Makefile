@@ -11,7 +11,7 @@ WORKERS ?= 4
 # Further options for pytest, as in `make test ARGS="-k lease"`.
 ARGS ?=
 
-.PHONY: help venv demo test test-workers conformance chaos soak lint format bench bench-smoke clean
+.PHONY: help venv demo test test-workers conformance chaos soak gate trust lint format bench bench-smoke clean
 
 help:
 	@echo "make demo         run the demonstration on an embedded SQLite database"
@@ -20,6 +20,8 @@ help:
 	@echo "make conformance  run the conformance suite alone"
 	@echo "make chaos        all chaos cells, 20 minutes (ARGS='sessions-mysql --seed 7': one of them)"
 	@echo "make soak         hours of one cell (SECONDS=1800, ARGS='--database mysql')"
+	@echo "make gate         put bugs into a copy of the package, and see the tests find each"
+	@echo "make trust        run all layers of the tests in full (an hour), and write down what they were"
 	@echo "make lint         check style, formatting, types and the direction of imports"
 	@echo "make format       format the code and make the safe repairs of ruff"
 	@echo "make bench        compare with other queues and brokers, 20 minutes (ARGS=--quick: two)"
@@ -68,6 +70,15 @@ chaos: venv
 soak: SECONDS ?= 14400
 soak: venv
 	$(BIN)/python tests/chaos/soak.py --seconds $(SECONDS) $(ARGS)
+
+gate: venv
+	$(BIN)/pytest -n 2 --dist loadgroup --benchmark-disable --full tests/gate $(ARGS)
+
+# Two processes: with more of them the cells of chaos would measure each other.
+trust: venv
+	rm -f .layers.json
+	$(BIN)/pytest -n 2 --dist loadgroup --benchmark-disable --full --layers .layers.json $(ARGS); status=$$?; \
+	$(BIN)/python tests/layers.py .layers.json docs/reliability.md; exit $$status
 
 lint: venv
 	$(BIN)/ruff check .

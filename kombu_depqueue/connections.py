@@ -23,6 +23,10 @@ __all__ = ["FORKS", "Connections", "Deadline", "Watchdog"]
 logger = logging.getLogger("kombu_depqueue")
 
 
+MADE = "depqueue_made"
+"""When a connection was made, in what the pool keeps about it."""
+
+
 class _Forks:
     """A context in which no other thread of this process can fork it.
 
@@ -120,8 +124,9 @@ class Watchdog:
         if self._thread is None:
             self._start()
 
-    def connected(self, connection: Any, record: object) -> None:
+    def connected(self, connection: Any, record: Any) -> None:
         """A connection was made: what is done to prepare it belongs to the call that waits for it."""
+        record.info[MADE] = time.monotonic()
         call = self._calls.get(threading.get_ident())
         if call is not None:
             self._calls[threading.get_ident()] = (call[0], connection)
@@ -178,6 +183,7 @@ class Connections:
         event.listen(engine, "connect", watchdog.connected, insert=True)
         self._idle: list[PoolProxiedConnection] = []
         self._wanted = 0
+        self._distrusted = 0.0
         self._lock = threading.Lock()
 
     def take(self, until: float) -> PoolProxiedConnection:
@@ -212,7 +218,11 @@ class Connections:
     def _from_pool(self, until: float) -> PoolProxiedConnection:
         self._watchdog.watch(None, until)
         try:
-            return self._engine.raw_connection()
+            while True:
+                fairy = self._engine.raw_connection()
+                if fairy.info.get(MADE, 0.0) >= self._distrusted:
+                    return fairy
+                fairy.invalidate()
         finally:
             self._watchdog.unwatch()
 
@@ -224,10 +234,10 @@ class Connections:
 
     def distrust(self) -> None:
         """End all that are at hand: the server may have frozen, and each of them would cost a deadline to find out."""
+        self._distrusted = time.monotonic()  # those in the pool go when they are taken out
         while self._idle:
             with contextlib.suppress(IndexError):
                 self._idle.pop().invalidate()
-        self._engine.dispose()
 
     def flush(self) -> None:
         """Give all back to the pool."""

@@ -267,7 +267,7 @@ class Database:
             sound = isinstance(error, DepQueueError) or (
                 isinstance(error, self.errors) and self.dialect.failure(_original(error)) is not Failure.LOST
             )
-            if sound:
+            if sound and not self.is_closed():
                 fairy.close()
             elif threading.get_ident() in self._watchdog.cut:
                 fairy.invalidate()
@@ -276,10 +276,9 @@ class Database:
             else:  # broken, or perhaps in the middle of a transaction: never used again
                 fairy.invalidate()
             raise
-        if self.is_closed():  # meanwhile, by another thread: the pool would keep it open
-            fairy.invalidate()
-        else:
-            self._connections.give(fairy)
+        self._connections.give(fairy)
+        if self.is_closed():  # meanwhile, by another thread: nobody else would close it
+            self._connections.distrust()
         return result
 
     def translated(self, error: BaseException, maybe: bool = False) -> Exception:

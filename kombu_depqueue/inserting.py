@@ -56,7 +56,7 @@ def insert_entries(
         plan.superseded, plan.ended = _supersede(tx, dialect, again)
         plan.kept = _kept_edges(tx, dialect, plan.superseded)
     if plain and not plan.superseded:
-        plan.ready = [plan.row(entry) for entry in entries]
+        plan.ready = [_row(entry, queues) for entry in entries]
         plan.sign(zip(plan.ready, entries, strict=True))
         dialect.insert_jobs(tx, plan.ready)
         return {row["p_queue_id"] for row in plan.ready}
@@ -70,15 +70,35 @@ def insert_entries(
 
 
 def insert_alike(tx: Tx, dialect: Dialect, entries: Sequence[Entry], queues: Mapping[tuple[str, str], int]) -> set[int]:
-    """The same of plain jobs of one kind, new and not to be signed, by columns (a dict for each: 1 us a job)."""
+    """The same of plain jobs of one kind, new and not to be signed; several by columns (dicts: 1 us a job)."""
     ids = [e.job_id for e in entries]
     _refuse_twice([i for i in ids if i is not None])
     if tx.again and _are_there(tx, dialect, entries):
         return set()
-    row = _Plan(dialect, queues).row(entries[0])
+    row = _row(entries[0], queues)
+    if len(entries) == 1:
+        dialect.insert_jobs(tx, [row])
+        return {row["p_queue_id"]}
     columns = ([e.rank for e in entries], ids, [e.envelope for e in entries], [e.body for e in entries])
     dialect.insert_columns(tx, row, *columns)
     return {row["p_queue_id"]}
+
+
+def _row(entry: Entry, queues: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    """The parameters of a ready job."""
+    return {
+        "p_job_id": entry.job_id,
+        "p_supersedes": entry.supersedes,
+        "p_queue_id": queues[entry.channel, entry.queue],
+        "p_rank": entry.rank,
+        "p_attempt": 0,
+        "p_max_attempts": entry.max_attempts,
+        "p_flags": entry.flags | (Flag.HAS_DEPENDENCIES if entry.edges else 0) | (Flag.HOLD if entry.hold else 0),
+        "p_run_at": entry.run_at,
+        "p_expires_in": entry.expires_in,
+        "p_envelope": entry.envelope,
+        "p_body": entry.body,
+    }
 
 
 def facts_of(job: Any, names: tuple[str, str], edges: Sequence[tuple[UUID, int]]) -> Facts:
@@ -238,7 +258,7 @@ class _Plan:
 
     def add(self, entry: Entry, ends: dict[UUID, int]) -> None:
         """Plan one job."""
-        row = self.row(entry)
+        row = _row(entry, self.queues)
         older = self.superseded.get(entry.job_id) if entry.job_id is not None else None
         still_blocked = False
         if older is not None and not entry.anew:
@@ -274,22 +294,6 @@ class _Plan:
         else:
             self.ready.append(row)
         self.woken.add(row["p_queue_id"])
-
-    def row(self, entry: Entry) -> dict[str, Any]:
-        """The parameters of a ready job."""
-        return {
-            "p_job_id": entry.job_id,
-            "p_supersedes": entry.supersedes,
-            "p_queue_id": self.queues[entry.channel, entry.queue],
-            "p_rank": entry.rank,
-            "p_attempt": 0,
-            "p_max_attempts": entry.max_attempts,
-            "p_flags": entry.flags | (Flag.HAS_DEPENDENCIES if entry.edges else 0) | (Flag.HOLD if entry.hold else 0),
-            "p_run_at": entry.run_at,
-            "p_expires_in": entry.expires_in,
-            "p_envelope": entry.envelope,
-            "p_body": entry.body,
-        }
 
     def sign(self, rows: Iterable[tuple[dict[str, Any], Entry]]) -> None:
         """Sign jobs, if there are keys."""

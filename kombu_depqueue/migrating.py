@@ -153,6 +153,7 @@ class Migrator:
                 for change in step.changes(self.tables):
                     self._make(connection, change, until, say)
                 self._write(connection, after)
+                self.dialect.check_sure(connection.connection.dbapi_connection)
         except self.database.errors as error:
             problem: Exception = self.database.translated(error)
         else:

@@ -128,13 +128,15 @@ class JobQueue(Operations):
             ticket = self._waiter.ticket()
             claimed = self._claim(numbers, limit)
             if claimed:
-                return self._reservations(claimed, numbers, renew)
+                if found := self._reservations(claimed, numbers, renew):
+                    return found
+                continue
             self._keeper.before_waiting()
             left = self._keeper.pause() if until is None else until - time.monotonic()
             if left <= 0:
                 claimed = self._claim(numbers, limit, last=True) if self._cursors.skip else []
-                if claimed:
-                    return self._reservations(claimed, numbers, renew)
+                if claimed and (found := self._reservations(claimed, numbers, renew)):
+                    return found
                 raise Empty("no job became ready in time")
             # Whoever has just asked for hints must look once more before waiting.
             if not (self._waiter.watch(numbers) | self._keeper.say_waiting()):
@@ -176,9 +178,17 @@ class JobQueue(Operations):
         found = [Reservation(self, c, *numbers[c.queue_id]) for c in claimed]
         if not renew:
             with self._keeper.handing_out(claimed):
-                for one in found:
-                    self._stand_alone(one.key, self.settings.lease, keep=False)
+                found = [one for one in found if self._stands_alone(one)]
         return found
+
+    def _stands_alone(self, one: Reservation) -> bool:
+        """Let its lease stand by itself; False: we were taken for dead since the claim, and another may have it."""
+        try:
+            self._stand_alone(one.key, self.settings.lease, keep=False)
+        except LeaseLost:
+            self._keeper.drop(one.key.seq, one.key.token)
+            return False
+        return True
 
     def dequeue_by_id(self, job_id: UUID | str, *, renew: bool = True) -> Reservation:
         """Reserve this very job."""
@@ -189,7 +199,10 @@ class JobQueue(Operations):
         names = {claimed.queue_id: (status.channel, status.job_type)}
         if not self.genuine([claimed], names):
             raise NotPending(claimed.job_id or check_job_id(job_id), detail=BAD_SIGNATURE)
-        return self._reservations([claimed], names, renew)[0]
+        found = self._reservations([claimed], names, renew)
+        if not found:
+            raise NotPending(claimed.job_id or check_job_id(job_id), detail="its lease was lost at once")
+        return found[0]
 
     def ack_many(self, reservations: Iterable[R], /) -> list[R]:
         """Ack several, without results; returns those whose lease was lost."""

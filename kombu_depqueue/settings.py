@@ -190,7 +190,10 @@ def _parse_url(url: str | URL) -> URL:
         parsed = make_url(text)
     except (ArgumentError, ValueError):
         # The text may hold a password, and SQLAlchemy's message quotes it.
-        raise InvalidJob("url", "this is no database URL (wanted: dialect://user@host/database)") from None
+        wanted = "dialect://user@host/database"
+        if re.search(r":\d+,", text):
+            wanted = "of hosts with ports: dialect://user@/database?host=h1:5432&host=h2:5433"
+        raise InvalidJob("url", f"this is no database URL (wanted: {wanted})") from None
     return parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
 
 

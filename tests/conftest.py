@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for this folder's own modules
 
+from layers import Counting
 from roles import as_role
 
 from kombu_depqueue.testing.fixtures import BRIEFLY
@@ -20,7 +22,9 @@ __all__ = ["as_role"]
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("depqueue", "kombu-depqueue")
     group.addoption("--update-golden", action="store_true", help="write the SQL files in tests/sql anew")
+    group.addoption("--cells", metavar="NAMES", help="only these cells of chaos, with commas between")
     group.addoption("--full", action="store_true", help="run all of what is else drawn by lot, or cut short")
+    group.addoption("--layers", metavar="FILE", help="add up in this file what was counted of each layer of tests")
     group.addoption("--seed", type=int, help="draw by this seed (default: another one each time; it is printed)")
 
 
@@ -29,6 +33,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.seed is None:
         config.option.seed = random.randrange(1_000_000)
     config.addinivalue_line("markers", "only(names): about facts of these databases, and run on them alone")
+    config.addinivalue_line("markers", "full: run with --full alone")
+    config.pluginmanager.register(Counting(config))
     config.addinivalue_line(
         "markers",
         "drawn(names, module=False, chance=1): run in one setting, drawn by lot, of these parameters (database, pool), "
@@ -50,6 +56,16 @@ def full(pytestconfig: pytest.Config) -> bool:
 def seed(pytestconfig: pytest.Config) -> int:
     """What is drawn by lot is drawn by this."""
     return int(pytestconfig.option.seed)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print what tests have counted, as `record_property("tally", ...)`."""
+    reports = [r for some in terminalreporter.stats.values() for r in some if getattr(r, "when", "") == "call"]
+    tallies = sorted(str(text) for r in reports for name, text in r.user_properties if name == "tally")
+    if tallies and (config.option.full or config.option.verbose > 0):
+        terminalreporter.section("counted")
+        for text in tallies:
+            terminalreporter.write_line(text)
 
 
 def _setting(item: pytest.Item, mark: pytest.Mark) -> tuple[str, ...]:
@@ -79,14 +95,18 @@ def _settings_not_drawn(config: pytest.Config, items: list[pytest.Item]) -> list
     return left
 
 
+def _is_elsewhere(item: pytest.Item) -> bool:
+    mark, callspec = item.get_closest_marker("only"), getattr(item, "callspec", None)
+    return mark is not None and callspec is not None and callspec.params.get("database") not in mark.args
+
+
+def _is_for_full(item: pytest.Item, config: pytest.Config) -> bool:
+    return item.get_closest_marker("full") is not None and not config.option.full
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked for another database, or not drawn: to skip it would look like something missing."""
-    others = []
-    for item in items:
-        mark = item.get_closest_marker("only")
-        callspec = getattr(item, "callspec", None)
-        if mark is not None and callspec is not None and callspec.params.get("database") not in mark.args:
-            others.append(item)
+    """Leave out what is for another database or run, or not drawn: to skip it would look like something missing."""
+    others = [item for item in items if _is_elsewhere(item) or _is_for_full(item, config)]
     others += _settings_not_drawn(config, [item for item in items if item not in others])
     if others:
         config.hook.pytest_deselected(items=others)

@@ -11,12 +11,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Engine, delete, make_url, select, text, update
+from sqlalchemy.pool import PoolProxiedConnection
 
 from kombu_depqueue import (
     Canceled,
@@ -31,6 +32,7 @@ from kombu_depqueue import (
     StorageError,
     cursor,
 )
+from kombu_depqueue.dialects import Tx
 from kombu_depqueue.testing.fixtures import MakeQueue, Place, RunProcess
 from kombu_depqueue.testing.helpers import assert_nothing_ready, drain, failing_once, in_threads, wait_until
 from kombu_depqueue.testing.sessions import Sessions
@@ -163,6 +165,30 @@ def test_settling_that_failed_halfway_gets_an_answer_when_it_is_asked_again(
     assert tries >= 1
 
 
+def test_a_lease_that_is_lost_before_it_stands_by_itself_is_no_reservation(
+    make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is stopped right after its claim is taken for dead meanwhile."""
+    queue, other = make_queue(), make_queue()
+    queue.enqueue_many([JobMessage.new("default") for _ in range(3)])
+    claim, stolen = queue._keeper.claim, []
+
+    def stopped(*args: object, **options: object) -> object:
+        claimed = claim(*args, **options)  # type: ignore[arg-type]
+        if claimed and not stolen:
+            queue._store.leave([queue._keeper.consumer])
+            queue._keeper.registered = False
+            stolen.extend(other.reserve_many(2, 0))
+        return claimed
+
+    monkeypatch.setattr(queue._keeper, "claim", stopped)
+    found = queue.reserve_many(2, 0, renew=False)
+    assert len(stolen) == 2
+    assert {r.job_id for r in found}.isdisjoint(r.job_id for r in stolen)
+    assert [r.token for r in found] == queue.heartbeats(0)[-1:]
+    assert other.ack_many(stolen) == []
+
+
 # -- servers that are not there, or do not answer -----------------------------------
 
 
@@ -175,7 +201,7 @@ def free_port() -> int:
 def within(seconds: float, call: Callable[[], object]) -> Exception:
     """The error that the call raises, in time; in a thread, since one that hangs would hang the test."""
     started = time.monotonic()
-    (error,) = in_threads([call], timeout=seconds + 30)
+    (error,) = in_threads([call], timeout=seconds + 10)
     assert isinstance(error, DepQueueError), repr(error)
     assert time.monotonic() - started < seconds, f"{error!r} after {time.monotonic() - started:.1f} s"
     return error
@@ -343,6 +369,34 @@ def _is_local_postgres(pid: int) -> bool:
         return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_connection_in_use_while_the_queue_is_closed_is_closed_too(
+    fails: bool, make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At any moment: just before it is given back, for instance. Else it stays open until the process ends."""
+    queue = make_queue(notify=False)
+    queue.queues()
+    database, used = queue._database, []
+    give = database._connections.give
+
+    def close_first(fairy: PoolProxiedConnection) -> None:
+        used.append(fairy.dbapi_connection)
+        queue.close()
+        give(fairy)
+
+    def refuse(tx: Tx) -> None:
+        used.append(tx.connection)
+        queue.close()
+        raise InvalidJob("so", "wanted")
+
+    monkeypatch.setattr(database._connections, "give", close_first)
+    with pytest.raises(InvalidJob) if fails else nullcontext():
+        database.read(refuse if fails else lambda tx: None)
+    (connection,) = used
+    with pytest.raises(database.errors):
+        connection.cursor().execute("SELECT 1")
 
 
 # -- databases that are something else ------------------------------------------------
@@ -704,6 +758,27 @@ def test_lock_held_past_the_deadline_is_a_storage_error_and_nothing_half_done(
     assert queue.status(reservation.job_id).result == "late"
     assert queue.enqueue_many(messages) == 3
     assert drain(queue, ["t"]) == [ready, *(m.job_id for m in messages)]
+
+
+@pytest.mark.only("sqlite")
+def test_nothing_of_a_transaction_runs_before_it_has_the_lock(database_url: str, make_queue: MakeQueue) -> None:
+    """Else it would read, come to write, find that another has written meanwhile, and begin again and again."""
+    queue = make_queue(deadline=20)
+    queue.enqueue("t")
+    tries: list[int] = []
+
+    def work(tx: Tx) -> None:
+        tries.append(len(tx.all(tx_sql.claimable, p_queue=number, p_limit=1)))
+        tx.run(tx_sql.set_paused, p_queue=number, p_paused=True)
+
+    number, tx_sql = queue._store.queue_ids([("", "t")])[0], queue._database.dialect.sql
+    with write_lock(database_url):
+        thread = threading.Thread(target=queue._database.write, args=(work,))
+        thread.start()
+        time.sleep(0.2)  # a try takes a millisecond or two
+        assert tries == []
+    thread.join(20)
+    assert tries == [1]
 
 
 @pytest.mark.only("sqlite")

@@ -207,6 +207,17 @@ def test_links_between_the_pages_lead_somewhere() -> None:
             assert (page.parent / link).exists(), f"{file}: {link}"
 
 
+def test_each_promise_names_a_test_that_exists() -> None:
+    section = README.partition("## Guarantees")[2].partition("Not promised")[0]
+    promises = re.findall(r"^- \*\*P(\d+) (.+?)(?=^- |\Z)", section, re.MULTILINE | re.DOTALL)
+    assert [int(number) for number, _ in promises] == list(range(1, 12))
+    for number, text in promises:
+        named = re.findall(r"\[`(test_\w+)`\]\(([\w/]+\.py)\)", text)
+        assert named, f"P{number} names no test"
+        for name, file in named:
+            assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"P{number}: {file}::{name}"
+
+
 def test_examples_are_found() -> None:
     titles = {
         "Alembic",

@@ -173,8 +173,7 @@ def drain(scene: Scene) -> Iterator[Row]:
                         return broker.drained(count)
 
             goals = solo if pool == "solo" else several
-            # Each turn starts a worker, 4 s; with everybody a round takes a minute.
-            rounds = scene.pick(3 if len(names) <= len(FEW) + 1 else 2, 1, 1, 5)
+            rounds = scene.pick(2, 1, 1, 5)  # each turn starts a worker, 4 s: with everybody a round takes a minute
             yield from _compare(scene, brokers, f"drain, -P {pool}, {ack} ack", count, run, goals, rounds)
 
 

@@ -46,7 +46,7 @@ def tracking(scene: Scene) -> Iterator[Row]:
                             return broker.drained(count)
 
                 ways = {b.name: (lambda b=b: run(b)) for b in (plain, told, stored, late)}
-                times, busy = scene.others.alternate(scene.pick(3, 1, 1), ways, warm=False, patience=1.5)
+                times, busy = scene.others.alternate(scene.pick(2, 1, 1, 3), ways, warm=False, patience=1.5)
                 for name, what in (
                     ("tracked", "tracked"),
                     ("stored", "with results"),
@@ -80,7 +80,7 @@ def gating(scene: Scene) -> Iterator[Row]:
                         return broker.drained(count + 1)
 
             ways = {"plain": lambda: run(False), "gated": lambda: run(True)}
-            times, busy = scene.others.alternate(scene.pick(3, 1, 1), ways, warm=False, patience=1.5)
+            times, busy = scene.others.alternate(scene.pick(2, 1, 1, 3), ways, warm=False, patience=1.5)
             broker.app.close()
             beside = f"{count / statistics.median(times['gated']):,.0f} tasks/s"
             ratio = ratios(times["gated"], times["plain"])

@@ -174,6 +174,9 @@ class Dialect(Steps):
         (Nothing to do where what is seen is safe.)
         """
 
+    def check_sure(self, connection: Any) -> None:
+        """Raise if a commit on this connection was reported as a success, and is none that one can rely on."""
+
     @contextlib.contextmanager
     def pipelined(self, connection: Any) -> Iterator[None]:
         """Inside, statements may be sent without waiting for their answers; rows are fetched afterwards."""

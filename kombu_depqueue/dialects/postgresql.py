@@ -163,6 +163,10 @@ class PostgreSQL(Dialect):
         else:
             with connection.pipeline():
                 yield
+        self.check_sure(connection)
+
+    def check_sure(self, connection: Any) -> None:
+        """Differs: a wait for the standby that was canceled is a success with a warning."""
         connection.check_replicated()
 
     def make_sure(self, tx: Tx) -> None:

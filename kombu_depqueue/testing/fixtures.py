@@ -68,7 +68,8 @@ __all__ = [
 
 BRIEFLY = ("mysql",)
 """Databases spared the tests marked `slow` or `variant`, unless `--databases` names them: what those add is about load
-and Celery's settings, is seen on two databases already, and would take as long as all the rest."""
+and Celery's settings, is seen on two databases already, and would take as long as all the rest. With `--full`, where
+there is such an option, only the variants are spared."""
 
 DOORS = {"native": JobQueue, "kombu": KombuDoor}
 
@@ -131,14 +132,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.path.name in ("test_threads_and_forks.py", "test_dependency_races.py"):
             item.add_marker(pytest.mark.xdist_group("threads"))
-    if spared := [] if config.getoption("--databases") else [item for item in items if _is_spared(item)]:
+    marks = ("variant",) if getattr(config.option, "full", False) else ("slow", "variant")
+    if spared := [] if config.getoption("--databases") else [item for item in items if _is_spared(item, marks)]:
         config.hook.pytest_deselected(items=spared)
         items[:] = [item for item in items if item not in spared]
 
 
-def _is_spared(item: pytest.Item) -> bool:
+def _is_spared(item: pytest.Item, marks: tuple[str, ...]) -> bool:
     given = getattr(getattr(item, "callspec", None), "params", {})
-    marks = ("slow", "variant")
     return given.get("database") in BRIEFLY and any(item.get_closest_marker(mark) for mark in marks)
 
 

@@ -167,6 +167,7 @@ def fork_while_holding(url: str) -> None:
 def _work_after_fork(queue: JobQueue) -> None:
     reservation = queue.reserve(10)
     say(reservation.args)
+    say(str(queue.why(reservation.job_id).holder).endswith(f":{os.getpid()}"))
     reservation.ack("child")
     queue.enqueue("default", "from the child")
     queue.close()

@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -41,6 +42,8 @@ _transports_lock = threading.RLock()
 
 PREFETCH_LIMIT = 256
 """Messages fetched ahead at most, for consumers without a prefetch count."""
+TURN = 0.01
+"""Seconds of messages in a row: a solo worker runs a task with each, and must hear of its shutdown in between."""
 
 
 class Transport(base.Transport):
@@ -230,13 +233,12 @@ class Transport(base.Transport):
         self._deliver_all(deliveries)
 
     def _deliver_all(self, deliveries: Deliveries) -> None:
-        # At most what is there now: a callback may keep the buffer from ever being empty.
-        for _ in range(1000):
-            one = deliveries.take()
-            if one is None:
-                return
+        until = time.monotonic() + TURN
+        while (one := deliveries.take()) is not None:
             consumer, claimed = one
             consumer.channel.deliver(consumer, claimed)
+            if time.monotonic() >= until:
+                return
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Have the event loop deliver when messages arrive."""

@@ -181,7 +181,8 @@ def _url(client: Any) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise InvalidJob("broker_url", "this is no database URL (wanted: depqueue+dialect://user@host/db)") from None
+        wanted = "depqueue+dialect://user@host/db; of hosts with ports: ...://user@/db?host=h1:5432&host=h2:5433"
+        raise InvalidJob("broker_url", f"this is no database URL (wanted: {wanted})") from None
     password = client.password() if callable(client.password) else client.password
     if password:
         url = url.set(password=password)

@@ -140,7 +140,14 @@ NAMES = [name.removeprefix("_") for name in vars(Doors) if name.startswith("_") 
 NAMES = [n for n in NAMES if n not in ("held", "ready", "all_succeeded") and not n.startswith("_")]
 
 
-@pytest.mark.parametrize("how", ["cancel", "pooled", "terminate", "statement_timeout", "nothing"])
+HOWS = [
+    "cancel",
+    "terminate",
+    *(pytest.param(n, marks=pytest.mark.full) for n in ("pooled", "statement_timeout", "nothing")),
+]
+
+
+@pytest.mark.parametrize("how", HOWS)
 def test_commit_that_is_on_no_standby_is_never_told_as_success(how: str, servers: Cluster, primary: Server) -> None:
     """The server says OK, and only warns, when the wait for the standby is canceled."""
     more = {
@@ -305,6 +312,7 @@ def _insist(call: Callable[[], object]) -> None:
     wait_until(sure, 60)
 
 
+@pytest.mark.timeout(600)  # with --full five of them
 def test_no_acknowledged_job_is_lost_when_the_standby_takes_over(wheel: None, full: bool) -> None:
     for _ in range(5 if full else 1):
         with cluster() as servers:

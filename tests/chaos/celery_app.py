@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -47,5 +49,13 @@ def make_app(broker: str) -> Any:
     return made
 
 
+def watch(cell: int) -> None:
+    """End this worker with its children when the cell is gone."""
+    while os.getppid() == cell:
+        time.sleep(2)
+    os.killpg(0, signal.SIGKILL)
+
+
 if "CHAOS_BROKER" in os.environ:
+    threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
     app = make_app(os.environ["CHAOS_BROKER"])

@@ -20,7 +20,7 @@ from faults.base import Fault
 from faults.clock import JUMPS, ClockJump
 from grounds import Ground, ground_of, with_query
 from history import OK, History, Reader
-from programs import CELERY, QUEUES, Task, business_table, engine_of
+from program import CELERY, QUEUES, Task, business_table, engine_of
 from sqlalchemy import func, select
 from tables import at_rest, business_of, final, records_of
 
@@ -32,6 +32,10 @@ __all__ = ["BRIEF", "FULL", "Report", "Size", "run_cell"]
 
 AFTER_ALL_JUMPS = max(JUMPS) + 60.0
 """Seconds that a database's clock is ahead in the end."""
+
+
+AWAKE = 3.0
+"""Seconds that a process that was stopped may take to go on."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ class Stage:
         self.crew = Crew(self.task, self.history, ground.scene.environment)
         self.off = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._stopped_at = time.monotonic()
 
     def _task(self) -> Task:
         cell, place = self.cell, self.ground.place
@@ -214,9 +219,10 @@ class Stage:
     def watch(self) -> None:
         """One look: read on, replace the dead, see that no session is left in a transaction (I16)."""
         self.book.read(self.reader.new())
-        stopped = self.crew.any_stopped()
+        if self.crew.any_stopped():
+            self._stopped_at = time.monotonic()
         self.crew.tend()
-        if not stopped:
+        if time.monotonic() - self._stopped_at > AWAKE:  # else what it left open may be open still
             with suppress(Exception):  # the server may be away: that is for the programs to bear
                 for session in self.ground.idle_transactions():
                     self.violations.append(Violation("I16 session", "-", session))

@@ -17,7 +17,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" in metafunc.fixturenames:
         option = metafunc.config.option
         names = list(CELLS) if option.full else sorted(random.Random(option.seed).sample(list(CELLS), 2))
-        metafunc.parametrize("cell", names)
+        metafunc.parametrize("cell", names if option.cells is None else option.cells.split(","))
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in its own

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from history import History
-from programs import Task, main
+from program import Task
+from programs import main
 
 __all__ = ["CELERY_POOLS", "Crew", "Killed", "Member", "Stopped"]
 
 HERE = Path(__file__).parent
-SOME = 500
-"""Bytes of history that a process has when it has begun."""
+SOME = 3000
+"""Bytes of history that a process has when it has done something: else a busy machine would only ever start them."""
 CELERY_POOLS = {"threads": ("-c", "4"), "prefork": ("-c", "2")}
 
 

@@ -47,10 +47,11 @@ class Ground:
             return [str(row) for row in connection.execute(text(query), {"name": self.sessions.name})]
 
 
+# Not the application's own transactions, which may be open while a JobQueue connects for the first time.
 _IDLE_POSTGRESQL = """
 SELECT pid, 'idle in transaction, last: ' || left(query, 200) FROM pg_stat_activity
 WHERE application_name = :name AND state LIKE 'idle in transaction%'
-  AND state_change < clock_timestamp() - interval '1 second'
+  AND state_change < clock_timestamp() - interval '1 second' AND query NOT LIKE '%business%'
 UNION ALL
 SELECT a.pid, 'holds an advisory lock' FROM pg_stat_activity a JOIN pg_locks l USING (pid)
 WHERE application_name = :name AND a.state = 'idle' AND l.locktype = 'advisory'
@@ -58,7 +59,7 @@ WHERE application_name = :name AND a.state = 'idle' AND l.locktype = 'advisory'
 _IDLE_MYSQL = """
 SELECT p.id, 'idle in transaction' FROM information_schema.innodb_trx t
 JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id
-WHERE p.db = :name AND p.command = 'Sleep' AND p.time > 1
+WHERE p.db = :name AND p.command = 'Sleep' AND p.time > 4
 """
 
 

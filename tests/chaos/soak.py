@@ -114,13 +114,14 @@ class Soak:
             there = self.there()
             found += [Violation("I1 lost", j.id, "gone, and nobody ended it") for j in missing if j.id not in there]
             due = [job for job in due if job.id not in there]
+        found += stage.violations
+        stage.violations.clear()
         for violation in found:
             story = book.jobs.get(violation.job_id)
             print(violation, *(story.lines if story else ()), sep="\n    ", flush=True)
         for job in due:
             book.forget(job, before - 1800e9)
-        self.violations += [*found, *stage.violations]
-        stage.violations.clear()
+        self.violations += found
         stage.reader.forget({m for m in self.living()})
 
     def living(self) -> set[str]:

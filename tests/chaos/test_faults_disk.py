@@ -6,11 +6,12 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 from faults import disk
-from faults.disk import DiskFull, PageLimit, SmallDisk
+from faults.disk import Ballast, DiskFull, PageLimit, SmallDisk, mounted
 from faults.needs import had
 
 from kombu_depqueue import DepQueueError, JobMessage, JobQueue, JobState, StorageError, Worker
@@ -59,19 +60,25 @@ def settled(queue: JobQueue, message: JobMessage) -> Callable[[], bool]:
     return call
 
 
-@pytest.mark.parametrize("journal", [False, True], ids=["tables", "journal"])
+@pytest.mark.timeout(300)
 def test_postgresql_with_a_full_disk_loses_nothing_and_works_on_when_there_is_room(
-    journal: bool, server: SmallDisk
+    server: SmallDisk, full: bool, seed: int
 ) -> None:
     """Tables that cannot grow are an error; a journal that cannot, and the server ends."""
+    for journal in (False, True) if full else [seed % 2 == 1]:
+        fill_and_free(server, journal)
+
+
+def fill_and_free(server: SmallDisk, journal: bool) -> None:
     others, done = os.statvfs(server.directory), list[UUID]()
     with (
         JobQueue(server.url, create=True, deadline=2.0, lease=20.0) as queue,
         JobQueue(server.url, deadline=2.0, lease=20.0) as theirs,
     ):
         acked = [queue.enqueue("t", n) for n in range(20)]
-        server.fill()
-        assert (server.blocks_free, others.f_bavail > 1000) == (0, True)  # nobody else's disk
+        server.ballast.fill()
+        assert server.ballast.blocks_free == 0
+        assert others.f_bavail > 1000  # nobody else's disk
         if journal:
             assert server.flood(), server.said()
             assert "PANIC" in server.said()
@@ -81,7 +88,7 @@ def test_postgresql_with_a_full_disk_loses_nothing_and_works_on_when_there_is_ro
         thread.start()
         with suppress(StorageError):
             acked.append(queue.enqueue("t", "small"))
-        server.free()
+        server.ballast.free()
         server.start()
         wait_until(settled(queue, message), 30)
         wanted = {*acked, *more, message.job_id}
@@ -120,3 +127,29 @@ def test_sqlite_with_a_full_disk_refuses_what_is_new_and_lets_jobs_end(limit: Pa
     assert drain(queue, ["t"]) == [message.job_id]
     with queue._database.dialect.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
+
+
+def test_sqlite_on_a_disk_that_is_full_loses_nothing_and_works_on_when_there_is_room() -> None:
+    """Nothing can be written then, neither what is new nor what ends: SQLite's journal needs room for all of it."""
+    with had(mounted(8)) as (namespace, folder, ballast):
+        namespace.do(on_a_full_disk, folder, ballast)
+
+
+def on_a_full_disk(folder: Path, ballast: Ballast) -> None:
+    with JobQueue(f"sqlite:///{folder / 'jobs.db'}", lease=60.0, deadline=5.0) as queue:
+        ids = [queue.enqueue("t", n) for n in range(20)]
+        held = queue.reserve_many(10, 0, queues=["t"])
+        ballast.fill()
+        assert ballast.blocks_free == 0
+        acked, message, error = publish_until_refused(queue, 100)
+        assert "full" in str(error)
+        for reservation in held:
+            with suppress(StorageError):
+                reservation.ack()
+        ballast.free()
+        assert queue.ack_many(held) == []
+        queue.enqueue(message)
+        assert set(drain(queue, ["t"])) == {*ids[10:], *acked, message.job_id}
+        assert {queue.status(i).state for i in ids} == {JobState.SUCCEEDED}
+        with queue._database.dialect.engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"

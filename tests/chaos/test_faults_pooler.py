@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -30,16 +30,21 @@ KINDS = {
 """How we come to know of it: what it ignores, and what we are told."""
 
 
-@contextmanager
-def before(place: Place, **options: Any) -> Iterator[Pooler]:
-    with had(pooler(place.url, **options)) as made:
-        yield made
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., JobQueue]]:
-    with ExitStack() as opened:
-        yield lambda url, **options: opened.enter_context(JobQueue(url, poll_interval=0.1, **options))
+def behind(place: Place, opened: ExitStack) -> Callable[..., Pooler]:
+    """Start a pooler; it ends after the queues that go through it."""
+    return lambda **options: opened.enter_context(had(pooler(place.url, **options)))
+
+
+@pytest.fixture
+def make(opened: ExitStack) -> Callable[..., JobQueue]:
+    return lambda url, **options: opened.enter_context(JobQueue(url, poll_interval=0.1, **options))
 
 
 def a_bit_of_all(queue: JobQueue, engine: Any) -> None:
@@ -86,71 +91,72 @@ def traces(url: str) -> dict[str, list[Any]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_everything_works_and_no_session_keeps_a_trace(kind: str, place: Place, make: Callable[..., JobQueue]) -> None:
+def test_everything_works_and_no_session_keeps_a_trace(
+    kind: str, behind: Callable[..., Pooler], make: Callable[..., JobQueue]
+) -> None:
     ignored, options = KINDS[kind]
-    with before(place, ignored=ignored, sessions=1) as made:  # one session: whatever is left in it is found
-        queue = make(made.clients_url, create=True, lease=20.0, deadline=10.0, **options)
-        mine = make_url(made.url).set(query={"sslmode": "disable"})
-        engine = create_engine(mine, poolclass=NullPool, connect_args={"prepare_threshold": None})
-        a_bit_of_all(queue, engine)
-        assert queue._database.dialect.pooled
-        assert "pooler" in {one.code for one in queue.examine()}
-        assert traces(made.url) == {name: [] for name in traces(made.url)}
-        queue.close()
+    made = behind(ignored=ignored, sessions=1)  # one session: whatever is left in it is found
+    queue = make(made.clients_url, create=True, lease=20.0, deadline=10.0, **options)
+    mine = make_url(made.url).set(query={"sslmode": "disable"})
+    engine = create_engine(mine, poolclass=NullPool, connect_args={"prepare_threshold": None})
+    a_bit_of_all(queue, engine)
+    assert queue._database.dialect.pooled
+    assert "pooler" in {one.code for one in queue.examine().findings}
+    assert traces(made.url) == {name: [] for name in traces(made.url)}
 
 
-def test_a_pooler_gives_each_transaction_another_session(place: Place) -> None:
+def test_a_pooler_gives_each_transaction_another_session(behind: Callable[..., Pooler]) -> None:
     """So the tests above are about something: what one client sets another has."""
-    with before(place, sessions=1) as made:
-        one = create_engine(made.url, poolclass=NullPool, connect_args={"prepare_threshold": None})
-        with one.connect().execution_options(isolation_level="AUTOCOMMIT") as mine:
-            mine.execute(text("SET lock_timeout = '4711ms'"))
-            mine.execute(text("SELECT pg_advisory_lock(4711)"))
-            assert traces(made.url)["settings"] == ["lock_timeout"]
-            assert traces(made.url)["locks"] == [4711]
-            mine.execute(text("SELECT pg_advisory_unlock_all()"))
-        with pytest.raises(SQLAlchemyError, match="unsupported startup parameter"):
-            create_engine(made.url, poolclass=NullPool, connect_args={"options": "-c jit=off"}).connect()
+    made = behind(sessions=1)
+    one = create_engine(made.url, poolclass=NullPool, connect_args={"prepare_threshold": None})
+    with one.connect().execution_options(isolation_level="AUTOCOMMIT") as mine:
+        mine.execute(text("SET lock_timeout = '4711ms'"))
+        mine.execute(text("SELECT pg_advisory_lock(4711)"))
+        assert traces(made.url)["settings"] == ["lock_timeout"]
+        assert traces(made.url)["locks"] == [4711]
+        mine.execute(text("SELECT pg_advisory_unlock_all()"))
+    with pytest.raises(SQLAlchemyError, match="unsupported startup parameter"):
+        create_engine(made.url, poolclass=NullPool, connect_args={"options": "-c jit=off"}).connect()
 
 
-def test_who_waits_behind_a_pooler_looks_by_itself(place: Place, make: Callable[..., JobQueue]) -> None:
-    with before(place) as made:
-        waiting = make(made.clients_url, create=True, prepared_statements=False)
-        producer = make(place.url)
-        found: list[Any] = []
-        thread = threading.Thread(target=lambda: found.append((waiting.reserve(20, queues=["t"]), time.monotonic())))
-        thread.start()
-        time.sleep(0.5)
-        job_id, begin = producer.enqueue("t"), time.monotonic()
-        thread.join(20)
-        (reservation, at) = found[0]
-        assert reservation.job_id == job_id
-        assert at - begin < 3.0
-        assert traces(made.url)["channels"] == []
-        reservation.ack()
-        waiting.close()
+def test_who_waits_behind_a_pooler_looks_by_itself(
+    place: Place, behind: Callable[..., Pooler], make: Callable[..., JobQueue]
+) -> None:
+    made = behind()
+    waiting = make(made.clients_url, create=True, prepared_statements=False)
+    producer = make(place.url)
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append((waiting.reserve(20, queues=["t"]), time.monotonic())))
+    thread.start()
+    time.sleep(0.5)
+    job_id, begin = producer.enqueue("t"), time.monotonic()
+    thread.join(20)
+    (reservation, at) = found[0]
+    assert reservation.job_id == job_id
+    assert at - begin < 3.0
+    assert traces(made.url)["channels"] == []
+    reservation.ack()
 
 
 def test_a_pooler_that_is_restarted_or_takes_other_sessions_loses_no_job(
-    place: Place, make: Callable[..., JobQueue], seed: int, full: bool
+    behind: Callable[..., Pooler], make: Callable[..., JobQueue], seed: int, full: bool
 ) -> None:
     chance = random.Random(seed)
-    with before(place) as made:
-        queue = make(made.clients_url, create=True, prepared_statements=False, deadline=20.0)
-        faults = [PoolerRestarted(made), ServersSwapped(made)]
-        wanted, done = [], threading.Event()
+    made = behind()
+    queue = make(made.clients_url, create=True, prepared_statements=False, deadline=20.0)
+    faults = [PoolerRestarted(made), ServersSwapped(made)]
+    wanted, done = [], threading.Event()
 
-        def produce() -> None:
-            while not done.is_set():
-                wanted.append(queue.enqueue("t"))
+    def produce() -> None:
+        while not done.is_set():
+            wanted.append(queue.enqueue("t"))
 
-        thread = threading.Thread(target=produce)
-        thread.start()
-        for fault in faults * (10 if full else 2):
-            fault.inject(chance)
-            before_it = len(wanted)
-            wait_until(lambda before_it=before_it: len(wanted) > before_it + 3)
-        done.set()
-        thread.join(30)
-        assert set(drain(queue, ["t"])) >= set(wanted)
-        queue.close()
+    thread = threading.Thread(target=produce)
+    thread.start()
+    for fault in faults * (10 if full else 2):
+        fault.inject(chance)
+        before_it = len(wanted)
+        wait_until(lambda before_it=before_it: len(wanted) > before_it + 3)
+    done.set()
+    thread.join(30)
+    assert set(drain(queue, ["t"])) >= set(wanted)

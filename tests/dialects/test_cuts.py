@@ -30,7 +30,7 @@ from kombu_depqueue.testing.fixtures import Database, Place
 from kombu_depqueue.transport.channel import Channel
 from kombu_depqueue.transport.delivery import Deliveries
 
-DRAWN = {"sqlite": 9, "postgresql": 6, "mysql": 3}
+DRAWN = {"sqlite": 4, "postgresql": 3, "mysql": 1}
 """So many places of each case, where not all are wanted."""
 
 GROUPS = {
@@ -151,11 +151,13 @@ class Sweep:
         """What the operation gives, and whether it fails, as it may with this fault."""
         if fault not in self.breaker.reported and not case.reported:
             return case.run(self.subject, given), False
+        told: list[StorageError] = []
         try:
             return case.run(self.subject, given), False
         except StorageError as error:
-            assert not error.maybe_committed, "it was not committed"
-            return None, True
+            told.append(error)
+        assert not told[0].maybe_committed, "it was not committed"
+        return None, True
 
 
 @pytest.mark.slow
@@ -178,9 +180,11 @@ def test_operation_survives_whichever_statement_fails(
     for pooled in (False, True) if dialect.pipelines else (None,):
         if pooled is not None:
             dialect.pooled = pooled  # statement by statement instead of in pipelines
-        for name, case in GROUPS[group].items():
-            sweep.run(name, case)
+        cases = GROUPS[group]
+        for name in cases if full else sweep.lot.sample(sorted(cases), max(2, len(cases) // 3)):
+            sweep.run(name, cases[name])
     empty_tables(subject)
+    record_property("figure", f"{sum(sweep.points.values()):,} places")
     record_property("tally", f"{database.name} {group}: {sum(sweep.points.values())} places; {sweep.points}")
     assert not sweep.problems, f"{len(sweep.problems)} problems\n" + "\n".join(sweep.problems)
 
@@ -200,17 +204,45 @@ MEANS = {  # what else is public: it asks the database nothing, or by way of oth
         "renewals": "",
     },
     Reservation: dict.fromkeys(
-        "args attempt body content_type has_dependents headers job_id job_type max_attempts redelivered token".split(),
+        [
+            "args",
+            "attempt",
+            "body",
+            "content_type",
+            "has_dependents",
+            "headers",
+            "job_id",
+            "job_type",
+            "max_attempts",
+            "redelivered",
+            "token",
+        ],
         "",
     ),
     MessageQueue: {
         "connect": "looks at the schema, as every first use does",
-        **dict.fromkeys("consumer ending handing_out in_child interrupt is_closed settled ticket wait".split(), ""),
+        **dict.fromkeys(
+            ["consumer", "ending", "handing_out", "in_child", "interrupt", "is_closed", "settled", "ticket", "wait"], ""
+        ),
         "wait_for_end": "",
     },
     Channel: {
-        **dict.fromkeys("Message basic_qos credit deliver flow has_room holds message_to_python owe owes".split(), ""),
-        **dict.fromkeys("prepare_message prepare_queue_arguments surplus takes_more unreadable".split(), ""),
+        **dict.fromkeys(
+            [
+                "Message",
+                "basic_qos",
+                "credit",
+                "deliver",
+                "flow",
+                "has_room",
+                "holds",
+                "message_to_python",
+                "owe",
+                "owes",
+            ],
+            "",
+        ),
+        **dict.fromkeys(["prepare_message", "prepare_queue_arguments", "surplus", "takes_more", "unreadable"], ""),
         **dict.fromkeys(["exchange_bind", "exchange_unbind"], "not offered"),
         "after_reply_message_received": "Channel.queue_delete",
         "entries": "Channel.basic_publish",

@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from kombu_depqueue import JobQueue, JobState, LeaseLost, NotRunning
+from kombu_depqueue import JobQueue, JobState, LeaseLost, NotExist, NotRunning
 from kombu_depqueue.entry import Entry
 from kombu_depqueue.keeper import Keeper
 from kombu_depqueue.messages import MessageQueue
@@ -90,6 +90,47 @@ def test_a_retry_of_celery_is_stored_though_the_older_delivery_has_its_id(
         messages.publish([Entry(job_id=job, id_is_new=False, supersedes=True, body=b"2", delay=60, **values)])
         assert messages.status(job).state is JobState.SCHEDULED
         message = messages.message_of(job)
-        assert message is not None and message.args == 2
+        assert message is not None
+        assert message.args == 2
+    finally:
+        messages.close()
+
+
+def lose_answer(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next COMMIT takes place, and nobody hears of it."""
+    dialect = queue._database.dialect
+    commit = dialect.commit
+
+    def broken(cursor: Any) -> None:
+        monkeypatch.setattr(dialect, "commit", commit)
+        commit(cursor)
+        cursor.connection.close()
+        raise psycopg.OperationalError("the connection broke")
+
+    queue.queues()
+    monkeypatch.setattr(dialect, "commit", broken)
+
+
+def test_a_worker_that_was_deleted_is_not_said_to_be_unknown(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = queue.register_worker("w")
+    lose_answer(queue, monkeypatch)
+    queue.delete_worker(worker)
+    with pytest.raises(NotExist):
+        queue.delete_worker(worker)
+
+
+def test_a_consumer_is_counted_once_though_the_answer_was_lost(
+    place: Place, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted up at each try, it was two; counted down, another one of the same process was none."""
+    messages = MessageQueue(place.url, notify=False, lease=1000, deadline=20)
+    try:
+        number, topology = messages.numbers(["t"])[0], messages.topology
+        lose_answer(messages, monkeypatch)
+        topology.subscribe(number, messages.consumer, "one")
+        assert topology.consumers(number) == 1
+        topology.subscribe(number, messages.consumer, "two")
+        lose_answer(messages, monkeypatch)
+        assert topology.unsubscribe(number, messages.consumer, "one") == 1
     finally:
         messages.close()

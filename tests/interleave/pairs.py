@@ -224,6 +224,45 @@ def enqueue_and_enqueue_in_opposite_orders(s: Scene) -> Any:
     return [lambda: s.a.enqueue(d), lambda: s.b.enqueue(e)], check
 
 
+# -- an end, and somebody who looks between its statements ------------------------
+
+
+def nothing_half_done(s: Scene, x: Any, end: Callable[[], Any]) -> Any:
+    """Nobody sees an end without what it releases: no crash there needs somebody to mend it."""
+    x = getattr(x, "job_id", x)
+    d = s.a.enqueue("d", depends_on=[x])
+    t = s.b._database.dialect.tables
+    ended, waiting = (f"(SELECT count(*) FROM {u} WHERE job_id = '{i}')" for u, i in ((t.done, x), (t.wait, d)))
+
+    def look(tx: Any) -> Any:
+        tx.cursor.execute(f"SELECT {ended}, {waiting}")
+        return tx.cursor.fetchall()[0]
+
+    def check(outcomes: list[Any]) -> None:
+        assert outcomes[1] in ((0, 1), (1, 0)), "it has ended, and its dependent still waits"
+        follows(s, x, d)
+
+    return [end, lambda: s.b._database.read(look)], check
+
+
+@pair
+def ack_and_look(s: Scene) -> Any:
+    x = held(s)
+    return nothing_half_done(s, x, x.ack)
+
+
+@pair
+def fail_and_look(s: Scene) -> Any:
+    x = held(s)
+    return nothing_half_done(s, x, x.fail)
+
+
+@pair
+def cancel_and_look(s: Scene) -> Any:
+    x = s.a.enqueue("x")
+    return nothing_half_done(s, x, lambda: s.c.cancel(x))
+
+
 # -- the ends of one job --------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 from model.jobs import LONG, Job
-from model.machine import INDEX, SPEC, WHO, Machine, rule
+from model.machine import INDEX, RARE, SPEC, WHO, Machine, rule
 
 from kombu_depqueue import (
     Dependency,
@@ -88,6 +88,7 @@ class Enqueueing(Machine):
             self.model.add(job)
 
     @precondition(lambda self: self.model.jobs)
+    @RARE
     @rule(spec=SPEC, index=INDEX)
     def enqueue_taken_id(self, spec: dict[str, Any], index: int) -> None:
         fresh, job = self.message(spec, list(self.model.jobs))
@@ -97,6 +98,7 @@ class Enqueueing(Machine):
         with pytest.raises(QueueFull if self.model.is_full([job, again]) else Duplicate):
             self.consumers[1].queue.enqueue_many([fresh, JobMessage(taken.id, job_type="a")])
 
+    @RARE
     @rule(spec=SPEC)
     def enqueue_with_unknown_dependency(self, spec: dict[str, Any]) -> None:
         unknown = uuid4()

@@ -71,6 +71,10 @@ class Job:
     """What the lease hangs on."""
     result: Any = None
     reason: str | None = None
+    tracked: bool = True
+    """Else a message that is no job: one of several copies."""
+    body: str = ""
+    """Of what came by Kombu."""
     out_of_time: bool = False
     """Its record need not be kept any longer."""
 
@@ -135,6 +139,8 @@ class Model:
             self.touched.add(job.id)
             job.state, job.reason, job.result = state, reason, result
             job.token = job.lease = None
+            if not job.tracked:
+                del self.jobs[job.id]
         todo = list(jobs)
         while todo:
             ended = todo.pop()
@@ -147,6 +153,10 @@ class Model:
                     other.state, other.reason = JobState.CANCELED, "dependency"
                     todo.append(other)
                 self.touched.add(other.id)
+
+    def bury(self, jobs: list[Job], state: JobState, reason: str, letter: str) -> None:
+        """End jobs, or send them where dead letters go."""
+        self.end_all(jobs, state, reason)
 
     def waiting_for(self, job: Job) -> list[Job]:
         return [j for j in self.jobs.values() if j.state is BLOCKED and job.id in j.unmet]
@@ -163,7 +173,7 @@ class Model:
         self.touched.add(job.id)
         job.lease = None
         if job.max_attempts and job.attempt >= job.max_attempts:
-            return self.end(job, JobState.FAILED, "dead: ")
+            return self.bury([job], JobState.FAILED, "dead: ", "delivery_limit")
         job.state, job.redelivered = READY, True
 
     def is_full(self, coming: Iterable[Job]) -> bool:
@@ -175,7 +185,9 @@ class Model:
     def expire(self) -> None:
         """End whatever waits and should not any longer."""
         over = [j for j in self.jobs.values() if j.over and j.live and j.state is not LEASED]
-        self.end_all(over, JobState.EXPIRED, "expired")
+        blocked = [j for j in over if j.state is BLOCKED]
+        self.bury([j for j in over if j not in blocked], JobState.EXPIRED, "expired", "expired")
+        self.end_all(blocked, JobState.EXPIRED, "expired")
 
     def prunable(self) -> list[Job]:
         """Records that nobody needs, and that are out of time."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition
 from hypothesis.stateful import rule as hypothesis_rule
 from model.jobs import LONG, QUEUES, Consumer, Held, Job, Model
 from sqlalchemy import Connection, create_engine, delete
@@ -41,6 +41,10 @@ EVERY = 10
 """Steps between looks at whole tables."""
 
 
+RARE = precondition(lambda self: self.step % 4 == 3)
+"""For rules that end much, or change nothing: not so often, else nothing would ever happen."""
+
+
 def rule(**arguments: Any) -> Callable[[Callable[..., None]], Any]:
     """Hypothesis's rule, counted."""
 
@@ -48,8 +52,9 @@ def rule(**arguments: Any) -> Callable[[Callable[..., None]], Any]:
         @functools.wraps(function)
         def counted(self: Any, **values: Any) -> None:
             self.steps[function.__name__] += 1
-            self.step += 1
+            self.step, self.sound = self.step + 1, False
             function(self, **values)
+            self.sound = True
 
         return hypothesis_rule(**arguments)(counted)
 
@@ -72,7 +77,9 @@ class Machine(RuleBasedStateMachine):
     def start(self) -> None:
         self.url, plain = self.urls
         self.step = 0
-        self.model = Model()
+        self.sound = False
+        """The last step did what it should."""
+        self.model = self.new_model()
         self.held: list[Held] = []
         self.crashed: list[Consumer] = []
         self.consumers = [self.connect() for _ in range(2)]
@@ -83,10 +90,14 @@ class Machine(RuleBasedStateMachine):
             if table is not self.tables.meta:
                 self.raw.execute(delete(table))
 
+    def new_model(self) -> Model:
+        return Model()
+
     def teardown(self) -> None:
         if hasattr(self, "raw"):
             try:
-                self.compare_all()
+                if self.sound:  # else that is what has to be told
+                    self.compare_all()
             finally:
                 self.raw.close()
                 for consumer in self.consumers:
@@ -129,8 +140,11 @@ class Machine(RuleBasedStateMachine):
     # choosing
 
     def any_job(self, index: int, *states: JobState) -> Job | None:
-        found = [j for j in self.model.jobs.values() if not states or j.state in states]
+        found = [j for j in self.model.jobs.values() if j.tracked and (not states or j.state in states)]
         return found[index % len(found)] if found else None
+
+    def lease_holders(self) -> list[Consumer]:
+        return [*self.consumers, *self.crashed]
 
     def any_held(self, index: int) -> Held | None:
         return self.held[index % len(self.held)] if self.held else None
@@ -141,3 +155,22 @@ class Machine(RuleBasedStateMachine):
     def maintain(self, who: int = 0) -> None:
         self.consumers[who].queue.maintain()
         self.model.upkeep()
+
+    def next_of(self, queues: set[tuple[str, str]], limit: int) -> list[Job]:
+        """What a claim brings, and what becomes of the others that it finds."""
+        good: list[Job] = []
+        while not good and (first := self.model.in_order(queues)[:limit]):
+            fresh = [j for j in first if not j.over]
+            self.model.bury([j for j in first if j.over], JobState.EXPIRED, "expired", "expired")
+            if not fresh:
+                self.model.expire()  # there may be good ones behind
+            good = [j for j in fresh if not j.forged]
+            for job in fresh:
+                if job.forged:
+                    job.attempt += 1
+                    self.model.end(job, JobState.FAILED, "dead: bad-signature")
+        return good
+
+    def held_by(self, consumer: Consumer) -> list[Held]:
+        """The reservations that a JobQueue still counts as its own."""
+        return [h for h in self.held if h.consumer is consumer and h.renewed and not h.reservation.settled]

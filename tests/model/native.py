@@ -5,11 +5,10 @@ from __future__ import annotations
 from model.comparing import Comparing
 from model.enqueueing import Enqueueing
 from model.operating import Operating
-from model.passing import Passing
-from model.settling import Settling
+from model.stale import Stale
 
 __all__ = ["QueueMachine"]
 
 
-class QueueMachine(Comparing, Enqueueing, Settling, Operating, Passing):
+class QueueMachine(Comparing, Enqueueing, Operating, Stale):
     """JobQueues against the model."""

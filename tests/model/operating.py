@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 from model.jobs import LEASED, QUEUES, READY, Job
-from model.machine import INDEX, Machine, rule
+from model.machine import INDEX, RARE, Machine, rule
 from sqlalchemy import update
 
 from kombu_depqueue import (
@@ -78,6 +78,7 @@ class Operating(Machine):
     def depth(self, job: Job, among: dict[UUID, Job]) -> int:
         return max((1 + self.depth(among[dep], among) for dep, _ in job.deps if dep in among), default=0)
 
+    @RARE
     @rule(queue=st.sampled_from(QUEUES))
     def purge(self, queue: tuple[str, str]) -> None:
         pending = [j for j in self.model.jobs.values() if j.live and j.state is not LEASED and j.queue == queue]
@@ -114,6 +115,7 @@ class Operating(Machine):
                 todo += [dep for dep, _ in gone.deps if not self.model.dependents(dep)]
         assert self.consumers[0].queue.delete_job(job.id) == len(deleted)
 
+    @RARE
     @rule(queue=st.sampled_from(QUEUES), most=st.sampled_from((None, None, 2, 5)))
     def limit(self, queue: tuple[str, str], most: int | None) -> None:
         given = self.consumers[0].queue
@@ -124,6 +126,7 @@ class Operating(Machine):
             self.model.limits[queue] = most
 
     @precondition(lambda self: self.model.limits)
+    @RARE
     @rule()
     def enqueue_what_is_too_big(self) -> None:
         (channel, name), most = next(iter(self.model.limits.items()))
@@ -131,6 +134,7 @@ class Operating(Machine):
             self.consumers[0].queue.enqueue(name, "x" * 1000, channel=channel)
         assert most
 
+    @RARE
     @rule(state=st.none() | st.sampled_from(list(JobState)), queue=st.none() | st.sampled_from(QUEUES))
     def list_jobs(self, state: JobState | None, queue: tuple[str, str] | None) -> None:
         where = {} if queue is None else {"queue": queue[1], "channel": queue[0]}
@@ -139,6 +143,7 @@ class Operating(Machine):
         mine = {j.id for j in jobs if state in (None, j.state) and queue in (None, j.queue)}
         assert found == sorted(mine, reverse=True)
 
+    @RARE
     @rule()
     def list_dead(self) -> None:
         found = {j.job_id for j in self.consumers[1].queue.jobs("dead", limit=10_000).jobs}
@@ -146,6 +151,7 @@ class Operating(Machine):
         assert found == {j.id for j in ended if j.reason is not None and j.reason.startswith("dead: ")}
 
     @precondition(lambda self: self.model.jobs)
+    @RARE
     @rule(index=INDEX)
     def message_of(self, index: int) -> None:
         job = self.any_job(index)
@@ -158,17 +164,20 @@ class Operating(Machine):
             assert (message.job_type, message.channel) == (job.queue[1], job.queue[0])
             assert job.forged or message.args == {"id": str(job.id)}
 
+    @RARE
     @rule()
     def prunable(self) -> None:
         assert self.consumers[0].queue.prunable() == len(self.model.prunable())
 
     # workers
 
+    @RARE
     @rule(name=st.sampled_from(("w", "")), channel=st.sampled_from(("", "t")))
     def register_worker(self, name: str, channel: str) -> None:
         self.model.workers.add(self.consumers[0].queue.register_worker(name, channel=channel, info={"name": name}))
 
     @precondition(lambda self: self.model.workers)
+    @RARE
     @rule(index=INDEX, known=st.booleans())
     def refresh_or_delete_worker(self, index: int, known: bool) -> None:
         workers = sorted(self.model.workers)

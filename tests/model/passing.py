@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 from model.jobs import BLOCKED, LEASED, PAST, READY, SCHEDULED, Consumer, Held
-from model.machine import INDEX, WHO, Machine, rule
+from model.machine import INDEX, RARE, WHO, Machine, rule
 from sqlalchemy import select, update
 
 
@@ -54,12 +54,16 @@ class Passing(Machine):
         job.out_of_time = True
         self.maintain()
 
+    @RARE
     @rule(index=INDEX)
     def expire_lease(self, index: int) -> None:
-        some = [c for c in [*self.consumers, *self.crashed] if self.is_registered(c)]
+        some = [c for c in self.lease_holders() if self.is_registered(c)]
         if not some:
             return
-        consumer, table = some[index % len(some)], self.tables.consumer
+        self.expire(some[index % len(some)])
+
+    def expire(self, consumer: Consumer) -> None:
+        table = self.tables.consumer
         self.on_tables(update(table).where(table.c.id == consumer.number).values(leased_until=PAST))
         consumer.dead = True
         for job in [j for j in self.model.jobs.values() if j.lease is consumer]:
@@ -80,6 +84,7 @@ class Passing(Machine):
         self.model.lose(job)
         self.maintain()
 
+    @precondition(lambda self: any(c.dead for c in self.consumers) or self.step % 8 == 3)
     @rule(who=WHO)
     def beat(self, who: int) -> None:
         consumer = self.consumers[who]
@@ -88,10 +93,11 @@ class Passing(Machine):
             return
         consumer.dead = False
         for held in self.held_by(consumer):
-            if held.job.token is held and held.job.state is READY:
+            if held.job.token is held and held.job.state is READY and held.job.tracked:
                 held.job.state, held.job.lease = LEASED, consumer
                 self.model.touched.add(held.job.id)
 
+    @RARE
     @rule(who=WHO)
     def restart(self, who: int) -> None:
         consumer = self.consumers[who]
@@ -102,6 +108,7 @@ class Passing(Machine):
             self.model.lose(held.job)
         self.replace(who)
 
+    @RARE
     @rule(who=WHO)
     def crash(self, who: int) -> None:
         """The process is gone without a word."""
@@ -114,6 +121,7 @@ class Passing(Machine):
         self.held = [h for h in self.held if h.consumer is not gone]
         self.consumers[who] = self.connect()
 
+    @RARE
     @rule(who=WHO)
     def upkeep(self, who: int) -> None:
         self.maintain(who)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 from model.jobs import LEASED, LONG, READY, Consumer, Held, Job
-from model.machine import INDEX, SOME_QUEUES, WHO, Machine, rule
+from model.machine import INDEX, RARE, SOME_QUEUES, WHO, Machine, rule
 
 from kombu_depqueue import (
     Canceled,
@@ -40,21 +40,6 @@ class Settling(Machine):
         assert [r.job_id for r in found] == [j.id for j in expected]
         for reservation, job in zip(found, expected, strict=True):
             self.stand(self.hand_out(consumer, reservation, job), renew)
-
-    def next_of(self, queues: set[tuple[str, str]], limit: int) -> list[Job]:
-        """What a claim brings, and what becomes of the others that it finds."""
-        good: list[Job] = []
-        while not good and (first := self.model.in_order(queues)[:limit]):
-            fresh = [j for j in first if not j.over]
-            self.model.end_all([j for j in first if j.over], JobState.EXPIRED, "expired")
-            if not fresh:
-                self.model.expire()  # there may be good ones behind
-            good = [j for j in fresh if not j.forged]
-            for job in fresh:
-                if job.forged:
-                    job.attempt += 1
-                    self.model.end(job, JobState.FAILED, "dead: bad-signature")
-        return good
 
     def stand(self, held: Held, renew: bool) -> None:
         """A lease of its own, which nobody renews."""
@@ -135,6 +120,7 @@ class Settling(Machine):
             self.model.end(held.job, JobState.SUCCEEDED, None, result)
 
     @precondition(lambda self: self.held)
+    @RARE
     @rule(index=INDEX)
     def ack_with_impossible_result(self, index: int) -> None:
         held = self.any_held(index)
@@ -187,6 +173,7 @@ class Settling(Machine):
         else:
             job.state = READY
 
+    @RARE
     @rule(who=WHO)
     def heartbeats(self, who: int) -> None:
         queue = self.consumers[who].queue
@@ -232,10 +219,6 @@ class Settling(Machine):
             return self.not_running(job)
         mine = [h for h in self.held_by(consumer) if h.job.id == job.id]
         return LeaseLost if mine and job.token not in mine else None
-
-    def held_by(self, consumer: Consumer) -> list[Held]:
-        """The reservations that a JobQueue still counts as its own."""
-        return [h for h in self.held if h.consumer is consumer and h.renewed and not h.reservation.settled]
 
     def not_running(self, job: Job) -> type[DepQueueError]:
         return Canceled if job.state is JobState.CANCELED else NotRunning

@@ -198,7 +198,7 @@ MESSAGES = {
         lambda q, c, _: same((q._keeper.renewals > 0, states(q, c.job_id)), (True, [LEASED])),
     ),
     "Keeper.beat late": native(
-        lambda q: (c := claimed(q)[0], _gone(q, registered=True))[0],
+        lambda q: (claimed(q)[0], _gone(q, registered=True))[0],
         lambda q, c: q._keeper.beat(),
         lambda q, c, _: same(states(q, c.job_id), [LEASED]),
     ),

@@ -166,7 +166,7 @@ class Bench:
             "DQ_BACKEND": self.backend,
             "DQ_FACTS": str(self.facts.path),
             "DQ_CONF": json.dumps(self.conf(conf)),
-            "PYTHONPATH": str(self.path),
+            "PYTHONPATH": os.pathsep.join([str(self.path), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "PYTHONUNBUFFERED": "1",
         }
 

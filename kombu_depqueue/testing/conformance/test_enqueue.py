@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID, uuid4
@@ -232,6 +233,14 @@ def test_a_consumer_is_never_given_an_expired_job(queue: JobQueue) -> None:
     wait_for_state(queue, other, JobState.EXPIRED)
     assert_nothing_ready(queue, 0.2)
     assert {queue.status(i).attempt for i in ids} == {0}
+
+
+def test_a_claim_passes_over_a_job_that_expired_since_the_last_upkeep(queue: JobQueue) -> None:
+    assert_nothing_ready(queue, 0.3)  # its own upkeep has looked meanwhile, and will do so again in 5 seconds
+    expired, good = queue.enqueue("default", expires_in=0.1), queue.enqueue("default")
+    time.sleep(0.2)
+    assert queue.reserve(0).job_id == good
+    assert queue.status(expired).state is JobState.EXPIRED
 
 
 @pytest.mark.parametrize("kind", ["scheduled", "blocked"])

@@ -176,6 +176,7 @@ def test_a_fork_starts_afresh_without_the_parents_reservations(
     queue.enqueue("default", "for the child")
     child = run_process(programs.fork_while_holding, database_url)
     assert child.heard() == "for the child"
+    assert child.heard() is True, "held by the child itself: else its death would give nothing back"
     assert child.heard() == 0  # the forked process ended well
     assert child.heard() == "leased"  # and left the parent's job alone
     assert child.heard() == "parent"

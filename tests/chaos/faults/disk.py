@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -28,7 +29,7 @@ from sqlalchemy.pool import NullPool
 
 from kombu_depqueue.testing.servers import ServerMissing, _account, start_postgresql
 
-__all__ = ["DiskFull", "PageLimit", "SmallDisk", "postgresql", "small_disk"]
+__all__ = ["Ballast", "DiskFull", "Namespace", "PageLimit", "SmallDisk", "mounted", "postgresql", "small_disk"]
 
 T = TypeVar("T")
 
@@ -58,11 +59,14 @@ class Namespace:
         return self._thread.submit(call, *args).result()
 
     def mount(self, place: Path, megabytes: int) -> None:
-        """A file system in memory, as large as that, for the account that runs servers."""
+        """A file system in memory, as large as that, for the account that runs servers. Raises ServerMissing."""
         account = _account()
         owner = f",uid={account['user']},gid={account['group']}" if account else ""
         options = f"size={megabytes}m,mode=0700{owner}"
-        self.do(self._check, self._libc.mount, b"tmpfs", bytes(place), b"tmpfs", 0, options.encode())
+        try:
+            self.do(self._check, self._libc.mount, b"tmpfs", bytes(place), b"tmpfs", 0, options.encode())
+        except OSError as error:
+            raise ServerMissing(f"a small disk cannot be mounted here: {error}", expected=False) from None
 
     def _leave(self) -> None:
         if os.geteuid() != 0:
@@ -79,20 +83,39 @@ class Namespace:
             raise OSError(number, os.strerror(number))
 
 
+class Ballast:
+    """A file that fills a disk; to be made where the disk is seen, and then used from anywhere."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = os.open(folder / "ballast", os.O_RDWR | os.O_CREAT)
+
+    def fill(self) -> None:
+        """Leave no block free."""
+        os.lseek(self._file, 0, os.SEEK_END)
+        for size in (1 << 20, BLOCK):
+            with suppress(OSError):
+                while True:
+                    os.write(self._file, bytes(size))
+
+    def free(self) -> None:
+        """Make room again."""
+        os.ftruncate(self._file, 0)
+
+    @property
+    def blocks_free(self) -> int:
+        """How many the disk has."""
+        return os.statvfs(self._file).f_bavail
+
+    def close(self) -> None:
+        """Let the disk go."""
+        os.close(self._file)
+
+
 class SmallDisk(OwnServer):
     """A PostgreSQL server whose disk can be filled, from any thread."""
 
     namespace: Namespace
-    ballast: int
-    """A file on that disk."""
-
-    def fill(self) -> None:
-        """Leave no block free."""
-        os.lseek(self.ballast, 0, os.SEEK_END)
-        for size in (1 << 20, BLOCK):
-            with suppress(OSError):
-                while True:
-                    os.write(self.ballast, bytes(size))
+    ballast: Ballast
 
     def flood(self) -> bool:
         """Have the journal grow until the server ends because it cannot write it; whether it did."""
@@ -105,15 +128,6 @@ class SmallDisk(OwnServer):
             self.process.wait(10)
         return not self.is_running
 
-    def free(self) -> None:
-        """Make room again."""
-        os.ftruncate(self.ballast, 0)
-
-    @property
-    def blocks_free(self) -> int:
-        """How many there are."""
-        return os.statvfs(self.ballast).f_bavail
-
     def start(self) -> None:
         """As any; but seeing its files."""
         self.namespace.do(super().start)
@@ -121,7 +135,7 @@ class SmallDisk(OwnServer):
     def close(self) -> None:
         """As any; and the disk can go."""
         super().close()
-        os.close(self.ballast)
+        self.ballast.close()
 
 
 @dataclass
@@ -133,14 +147,24 @@ class DiskFull:
     name: str = "disk full"
 
     def inject(self, chance: random.Random) -> None:
-        self.server.fill()
+        self.server.ballast.fill()
         try:
             if chance.random() < 0.5:
                 self.server.flood()
             time.sleep(chance.uniform(0.5, self.longest))
         finally:
-            self.server.free()
+            self.server.ballast.free()
             self.server.start()
+
+
+@contextmanager
+def mounted(megabytes: int) -> Iterator[tuple[Namespace, Path, Ballast]]:
+    """A small disk that only this namespace sees, where it is there, and what fills it. Raises ServerMissing."""
+    with TemporaryDirectory(prefix="depqueue-disk-") as name, Namespace() as namespace:
+        namespace.mount(Path(name), megabytes)
+        ballast = namespace.do(Ballast, Path(name))
+        yield namespace, Path(name), ballast
+        ballast.close()
 
 
 @contextmanager
@@ -149,14 +173,11 @@ def small_disk(megabytes: int = SIZE) -> Iterator[SmallDisk]:
     with TemporaryDirectory(prefix="depqueue-disk-") as name, Namespace() as namespace:
         directory = Path(name)
         (directory / "data").mkdir()
-        try:
-            namespace.mount(directory / "data", megabytes)
-        except OSError as error:
-            raise ServerMissing(f"a small disk cannot be mounted here: {error}", expected=False) from None
-        url, process = namespace.do(start_postgresql, directory, OPTIONS)
+        namespace.mount(directory / "data", megabytes)
+        url, process = namespace.do(partial(start_postgresql, options=OPTIONS), directory)
         server = SmallDisk(url, process, directory)
         server.namespace = namespace
-        server.ballast = namespace.do(os.open, directory / "data" / "ballast", os.O_RDWR | os.O_CREAT)
+        server.ballast = namespace.do(Ballast, directory / "data")
         try:
             yield server
         finally:

@@ -11,11 +11,12 @@ from uuid import uuid4
 
 from faults.base import Scene
 from faults.proxy import Proxy, When
+from faults.wire import PostgreSQLWire
 
 from kombu_depqueue.testing.places import admin_engine, place_of
 from kombu_depqueue.testing.servers import SERVERS
 
-__all__ = ["BlackHole", "CutAll", "CutAtCommit", "Refusal", "SlowNetwork", "behind_a_network", "proxied"]
+__all__ = ["BlackHole", "CutAll", "CutAtCommit", "Refusal", "SlowNetwork", "Unheard", "behind_a_network", "proxied"]
 
 
 @dataclass
@@ -96,6 +97,17 @@ class Refusal:
             time.sleep(chance.uniform(0.05, self.longest))
 
 
+@dataclass
+class Unheard:
+    """The sessions that listen (PostgreSQL) end, and their processes do not hear of it."""
+
+    proxy: Proxy
+    name: str = "sessions ended unheard"
+
+    def inject(self, chance: random.Random) -> bool:
+        return self.proxy.part(saying=b"LISTEN") > 0
+
+
 @contextmanager
 def proxied(url: str) -> Iterator[tuple[Scene, Proxy]]:
     """The database of this URL (PostgreSQL, MariaDB) behind a network that can be disturbed.
@@ -105,7 +117,8 @@ def proxied(url: str) -> Iterator[tuple[Scene, Proxy]]:
     with Proxy(url) as proxy:
         cuts = [CutAtCommit(proxy, when) for when in When]
         others = [CutAll(proxy), SlowNetwork(proxy), BlackHole(proxy), Refusal(proxy)]
-        yield Scene(proxy.url, url, [*cuts, *others]), proxy
+        unheard = [Unheard(proxy)] if proxy.wire is PostgreSQLWire else []
+        yield Scene(proxy.url, url, [*cuts, *unheard, *others]), proxy
 
 
 @contextmanager

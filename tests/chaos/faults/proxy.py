@@ -144,8 +144,9 @@ class Proxy:
     async def _stop(self) -> None:
         if self._server is not None:
             self._server.close()
-        await self._cut_all()
-        while self.pairs:  # each ends its tasks
+            await asyncio.sleep(0)  # who is let in already is a pair from now on
+        while self.pairs:  # also those that had been let in and not yet begun
+            await self._cut_all()
             await asyncio.sleep(0.001)
 
     async def _cut_all(self) -> int:
@@ -225,8 +226,8 @@ class _Pair:
             self._to_server.close()
 
     async def _pass_on(self, message: Message) -> None:
-        if await self._is_swallowed(len(message.data)) or self._to_server is None:
-            return
+        if await self._is_swallowed(len(message.data)) or self._to_server is None or self._cut is not None:
+            return  # after a cut nothing gets through, though the client may have said more already
         if message.said:
             self.said = b"; ".join(message.said)
         cut = self._proxy.cut_for(message)
