@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -11,30 +10,9 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from availability_servers import Cluster, cluster
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads what is left
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without --full: no Patroni, which takes minutes, and two of the ways to break off a commit's wait."""
-    if config.option.full:
-        return
-    drawn = {
-        "cancel",
-        random.Random(config.option.seed).choice(["pooled", "terminate", "statement_timeout", "nothing"]),
-    }
-    spared = [item for item in items if HERE in item.path.parents and _is_spared(item, drawn)]
-    if spared:
-        config.hook.pytest_deselected(items=spared)
-        items[:] = [item for item in items if item not in spared]
-
-
-def _is_spared(item: pytest.Item, drawn: set[str]) -> bool:
-    how = getattr(getattr(item, "callspec", None), "params", {}).get("how")
-    return item.path.name == "test_patroni.py" or (how is not None and how not in drawn)
 
 
 @pytest.fixture(scope="session")

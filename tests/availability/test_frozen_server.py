@@ -57,6 +57,8 @@ LOCAL = {
     },
 }
 """What does not ask the database, or is asked by the cases of others."""
+CONNECTING = 2.0
+"""Seconds that libpq takes at least to give up: a thread that closing waits for may just have begun to connect."""
 CLOSING = {"close", "Channel.close", "Connection.release"}
 """What need not raise: leases that cannot be given back expire by themselves."""
 
@@ -277,7 +279,7 @@ def test_every_operation_ends_in_time_and_everything_works_afterwards(server: Se
     print(
         "frozen server:", {name: round(took, 1) for name, (_, took) in sorted(said.items(), key=lambda s: -s[1][1])[:5]}
     )
-    late = {name: took for name, (_, took) in said.items() if took > DEADLINE + SLACK}
+    late = {n: took for n, (_, took) in said.items() if took > DEADLINE + SLACK + CONNECTING * (n in CLOSING)}
     wrong = {n: repr(a) for n, (a, _) in said.items() if n not in CLOSING and not isinstance(a, StorageError)}
     assert (late, wrong) == ({}, {})
     assert not late_threads

@@ -14,7 +14,7 @@ from availability_patroni import TTL, Node, Patroni, patroni
 from kombu_depqueue import JobQueue, StorageError
 from kombu_depqueue.testing.helpers import wait_until
 
-pytestmark = [pytest.mark.xdist_group("patroni"), pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.full, pytest.mark.xdist_group("patroni"), pytest.mark.slow, pytest.mark.timeout(600)]
 
 GAP = TTL + 5.0
 """Seconds without a publish: until the others may take the leader for dead, and to take its place."""

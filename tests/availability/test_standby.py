@@ -140,7 +140,14 @@ NAMES = [name.removeprefix("_") for name in vars(Doors) if name.startswith("_") 
 NAMES = [n for n in NAMES if n not in ("held", "ready", "all_succeeded") and not n.startswith("_")]
 
 
-@pytest.mark.parametrize("how", ["cancel", "pooled", "terminate", "statement_timeout", "nothing"])
+HOWS = [
+    "cancel",
+    "terminate",
+    *(pytest.param(n, marks=pytest.mark.full) for n in ("pooled", "statement_timeout", "nothing")),
+]
+
+
+@pytest.mark.parametrize("how", HOWS)
 def test_commit_that_is_on_no_standby_is_never_told_as_success(how: str, servers: Cluster, primary: Server) -> None:
     """The server says OK, and only warns, when the wait for the standby is canceled."""
     more = {

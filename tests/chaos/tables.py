@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
+from uuid import UUID
 
 from book import Book, JobStory
 from checker import Record, Violation
@@ -99,7 +100,7 @@ def final(queue: JobQueue, book: Book, records: Mapping[str, Record], business: 
         if rows > 1 or job_id in records:
             found.append(Violation("I3 doubled", job_id, f"{rows} live rows, ended: {job_id in records}"))
         else:
-            found.append(Violation("I7 stuck", job_id, "not ended though nobody disturbs any more"))
+            found.append(Violation("I7 stuck", job_id, f"nobody disturbs any more, and {_why(queue, job_id)}"))
     for name, count in left.items():
         if count:
             found.append(Violation("I7 counter", "-", f"{count} rows left in {name}"))
@@ -109,6 +110,16 @@ def final(queue: JobQueue, book: Book, records: Mapping[str, Record], business: 
         found.append(Violation("I2 phantom", job_id, "there is a record of it, and nobody had published it"))
     found += _torn(book, records.keys() | live.keys(), business)
     return found
+
+
+def _why(queue: JobQueue, job_id: str) -> str:
+    """What stands in its way, and its row, if that is hot: who holds it may be gone."""
+    t = queue._database.dialect.tables
+    row = (t.job.c.consumer_id, t.consumer.c.kind, t.consumer.c.leased_until, t.job.c.attempt, t.job.c.flags)
+    held = select(*row).select_from(t.job).outerjoin(t.consumer, t.consumer.c.id == t.job.c.consumer_id)
+    with queue._database.opened() as connection:
+        found = connection.execute(held.where(t.job.c.job_id == UUID(job_id))).all()
+    return f"{queue.why(UUID(job_id))}; {[tuple(r) for r in found]}"
 
 
 def _fate(job: JobStory, book: Book, records: Mapping[str, Record], live: bool) -> Iterator[Violation]:

@@ -43,6 +43,7 @@ Found = Callable[[Tale, set[str]], set[str]]
 @pytest.mark.only("sqlite")
 def test_what_the_tables_lack_is_found(queue: JobQueue, rules_of: Found) -> None:
     stuck = str(queue.enqueue("t"))
+    queue.dequeue_by_id(stuck)
     assert rules_of(Tale().publish(0, 1, stuck), set()) == {"I7 stuck"}
     assert rules_of(Tale().publish(0, 1, stuck).publish(0, 1, "gone"), set()) == {"I7 stuck", "I1 lost"}
     assert rules_of(Tale().publish(0, 1, stuck).publish(0, 1, "gone", how="info"), set()) == {"I7 stuck"}

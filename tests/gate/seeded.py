@@ -23,7 +23,7 @@ __all__ = ["BUGS", "Bug", "Edit", "Verdict", "bugs", "copy_of_the_package", "run
 ROOT = Path(__file__).parents[2]
 PACKAGE = "kombu_depqueue"
 COPIED = (PACKAGE, "tests", "adapters", "docs", "pyproject.toml", "README.md", "Makefile")
-PATIENCE, LONGER = 110.0, 280.0
+PATIENCE, LONGER = 200.0, 300.0
 """Seconds for the tests of one bug; and of one that is slow."""
 
 

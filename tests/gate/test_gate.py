@@ -47,7 +47,7 @@ def test_every_bug_has_its_tests_in_the_layer_named_for_it() -> None:
     assert {bug.layer for bug in BUGS.values()} <= LAYERS.keys() - {"L10"}
 
 
-@pytest.mark.timeout(330)
+@pytest.mark.timeout(360)
 def test_a_seeded_bug_is_found(name: str, tmp_path: Path, record_property: Any) -> None:
     bug = BUGS[name]
     copy_of_the_package(tmp_path, bug.edits)

@@ -46,7 +46,7 @@ from kombu_depqueue.testing.helpers import wait_until
 
 pytestmark = pytest.mark.drawn("database", "pool", module=True)
 
-SOON = 30.0
+SOON = 60.0
 
 
 def _workflows(sig: Any) -> dict[str, tuple[Signature, Any]]:

@@ -144,8 +144,9 @@ class Proxy:
     async def _stop(self) -> None:
         if self._server is not None:
             self._server.close()
-        await self._cut_all()
-        while self.pairs:  # each ends its tasks
+            await asyncio.sleep(0)  # who is let in already is a pair from now on
+        while self.pairs:  # also those that had been let in and not yet begun
+            await self._cut_all()
             await asyncio.sleep(0.001)
 
     async def _cut_all(self) -> int:
