@@ -55,7 +55,7 @@ def insert_entries(
         again = [e.job_id for e in entries if e.supersedes and e.job_id]
         plan.superseded, plan.ended = _supersede(tx, dialect, again)
         plan.kept = _kept_edges(tx, dialect, plan.superseded)
-    if plain and not plan.superseded:
+    if plain and not plan.superseded and not plan.ended:
         plan.ready = [_row(entry, queues) for entry in entries]
         plan.sign(zip(plan.ready, entries, strict=True))
         dialect.insert_jobs(tx, plan.ready)
