@@ -177,6 +177,14 @@ class Dialect(Steps):
     def check_sure(self, connection: Any) -> None:
         """Raise if a commit on this connection was reported as a success, and is none that one can rely on."""
 
+    @property
+    def longest_pause(self) -> float:
+        """Seconds after which the server ends a session of ours that does nothing in a transaction.
+
+        Its machine may be gone without a word; a job that it has locked would be passed over by all claims until then.
+        """
+        return 2 * self.settings.deadline
+
     @contextlib.contextmanager
     def pipelined(self, connection: Any) -> Iterator[None]:
         """Inside, statements may be sent without waiting for their answers; rows are fetched afterwards."""

@@ -66,9 +66,10 @@ def connect_options(given: Mapping[str, Any], left: float, last: tuple[str, int]
     return {**own, **given, "autocommit": True, "client_encoding": "utf8"}
 
 
-def tuned(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, with the settings of our sessions."""
-    knobs = " ".join(f"-c {k}={v}" for k, v in _KNOBS.items())
+def tuned(options: Mapping[str, Any], idle: float) -> dict[str, Any]:
+    """The same, with the settings of our sessions; `idle`: seconds for which a transaction may do nothing."""
+    milliseconds = min(int(idle * 1000), 2**31 - 1)
+    knobs = " ".join(f"-c {k}={v}" for k, v in {**_KNOBS, "idle_in_transaction_session_timeout": milliseconds}.items())
     return {**options, "options": f"{options.get('options', '')} {knobs}".strip()}
 
 

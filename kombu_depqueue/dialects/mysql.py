@@ -140,6 +140,9 @@ class MySQL(Dialect):
             modes = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
             waits = f"innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}"  # rows, whole tables
             cursor.execute(f"SET SESSION sql_mode = '{modes}', {waits}")
+            if "MariaDB" in connection.get_server_info():  # MySQL has no such limit
+                pause = min(math.ceil(self.longest_pause), 365 * 86400)
+                cursor.execute(f"SET SESSION idle_transaction_timeout = {pause}")
             cursor.execute("SELECT @@max_allowed_packet")
             connection.depqueue_packet = self._packet = cursor.fetchone()[0]
 

@@ -127,7 +127,7 @@ class PostgreSQL(Dialect):
         options = lean.connect_options(options, self.time_left(), self._host)
         if not self.pooled:
             try:
-                return lean.LeanConnection.connect(*args, **lean.tuned(options))
+                return lean.LeanConnection.connect(*args, **lean.tuned(options, self.longest_pause))
             except psycopg.OperationalError as error:
                 if "unsupported startup parameter" not in str(error):
                     raise
