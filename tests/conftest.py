@@ -28,9 +28,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", type=int, help="draw by this seed (default: another one each time; it is printed)")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist hands the options to its processes
 def pytest_configure(config: pytest.Config) -> None:
-    if config.option.seed is None:
+    if hasattr(config, "workerinput"):  # a process of xdist draws what all of them draw
+        config.option.seed = config.workerinput["seed"]
+    elif config.option.seed is None:
         config.option.seed = random.randrange(1_000_000)
     config.addinivalue_line("markers", "only(names): about facts of these databases, and run on them alone")
     config.addinivalue_line("markers", "full: run with --full alone")
@@ -40,6 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "drawn(names, module=False, chance=1): run in one setting, drawn by lot, of these parameters (database, pool), "
         "with all tests of the module in the same one if `module`, or with this chance only; in every one with --full",
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process of xdist the seed: of the options it gets only those given on the command line."""
+    node.workerinput["seed"] = node.config.option.seed
 
 
 def pytest_report_header(config: pytest.Config) -> str:
