@@ -756,8 +756,9 @@ def purge_and_ack_of_a_dependency(s: Scene) -> Any:
 
     def check(outcomes: list[Any]) -> None:
         assert outcomes[0] is None
-        assert outcomes[1] == 1
-        assert (s.state(x), s.state(d)) == (SUCCEEDED, CANCELED)
+        assert not failed(outcomes[1])
+        # It may move from table to table between two looks of the purge, as if it had come after it.
+        assert (s.state(x), s.state(d)) == (SUCCEEDED, CANCELED if outcomes[1] else READY)
 
     return [x.ack, lambda: s.b.purge("d")], check
 

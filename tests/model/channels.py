@@ -529,8 +529,9 @@ class ChannelMachine(Comparing, Passing):
         rows = rows.join_from(t.job, t.queue, t.queue.c.id == t.job.c.queue_id).order_by(t.job.c.seq)
         found = [(name, bytes(body).decode(), holder) for name, body, holder in self.raw.execute(rows)]
         mine = self.adopt([(name, body.encode()) for name, body, _ in found])
-        assert [(name, body) for name, body, _ in found] == [(j.queue[1], j.body) for j in mine]
-        assert [holder is not None for *_, holder in found] == [j.state is LEASED for j in mine]
+        there = [(name, body, holder is not None) for name, body, holder in found]
+        wanted = [(j.queue[1], j.body, j.state is LEASED) for j in mine]
+        assert there == wanted, f"{there} is not {wanted}"
         waiting = select(t.queue.c.name, t.wait.c.body).join_from(t.wait, t.queue, t.queue.c.id == t.wait.c.queue_id)
         assert sorted((name, bytes(body).decode()) for name, body in self.raw.execute(waiting)) == sorted(
             (j.queue[1], j.body) for j in jobs.values() if j.state in (BLOCKED, SCHEDULED)

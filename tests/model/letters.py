@@ -92,22 +92,22 @@ class KombuModel(Model):
 
     def bury(self, jobs: list[Job], state: JobState, reason: str, letter: str) -> None:
         """End jobs, or move them where their queues' dead letters go."""
-        left = []
+        left, place = [], self.tick()  # which of several comes first is nobody's business
         for job in jobs:
             arguments = ARGUMENTS.get(job.queue[1], {}) if not job.queue[0] else {}
             exchange = arguments.get("x-dead-letter-exchange")
             goes = [] if exchange is None else self.targets(exchange, arguments["x-dead-letter-routing-key"])
             if goes:
-                self._move(job, goes[0])
+                self._move(job, goes[0], place)
             else:
                 left.append(job)
         self.end_all(left, state, reason)
 
-    def _move(self, job: Job, name: str) -> None:
+    def _move(self, job: Job, name: str, place: int) -> None:
         job.queue, job.attempt, job.redelivered, job.max_attempts = ("", name), 0, False, 0
         job.can_expire = job.over = job.delayed = False
         job.token = job.lease = None
-        self.let_go(job)
+        self.let_go(job, place)
 
     def cut(self, name: str) -> None:
         """Keep a queue within its maximal length."""
