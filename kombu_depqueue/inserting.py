@@ -148,8 +148,7 @@ def _are_there(tx: Tx, dialect: Dialect, entries: Sequence[Entry]) -> bool:
     if not asked:
         return False
     dialect.lock_ids(tx, asked)
-    sql = dialect.sql
-    found = {i for s in (sql.live_ids, sql.taken_ids) for (i,) in tx.all(s, ids=asked)}
+    found = {i for (i,) in tx.all(dialect.sql.known_ids, ids=asked)}
     if tx.again:
         anew = {e.job_id: e for e in entries if e.supersedes and e.job_id is not None}
         return bool(found - anew.keys()) or (bool(anew) and _stand_so(tx, dialect, anew))
@@ -179,13 +178,13 @@ def _supersede(
     """
     sql, found, ended = dialect.sql, {}, {}
     # Looked for before it is taken: almost always there is none, and whoever only publishes may not delete.
-    there = {i for look in (sql.live_ids, sql.taken_ids) for (i,) in tx.all(look, ids=ids)}
+    there = {i for (i,) in tx.all(sql.known_ids, ids=ids)}
     for job_id in (i for i in ids if i in there):
-        for row in tx.all(sql.take_job, p_job_id=job_id):
-            found[job_id] = (StoredJob(*row), False)
         blocked = bool(tx.all(sql.lock_blocked, ids=[job_id]))
         for row in tx.all(sql.take_waiting, p_job_id=job_id):
             found[job_id] = (StoredJob(*row), blocked)
+        for row in tx.all(sql.take_job, p_job_id=job_id):  # it may have become ready since the look before
+            found[job_id] = (StoredJob(*row), False)
         for _, number, flags, *_ in tx.all(sql.take_ended, p_job_id=job_id):
             tx.all(sql.take_ended_body, p_job_id=job_id)
             tell_once(tx, dialect, job_id, number)

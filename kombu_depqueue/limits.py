@@ -118,8 +118,7 @@ class Limits:
         again = [e.job_id for e in entries if e.supersedes]
         there: set[UUID] = set()
         if again:
-            among = (self._sql.live_ids, self._sql.taken_ids)
-            there = look(lambda tx: {i for one in among for (i,) in tx.all(one, ids=again)})
+            there = look(lambda tx: {i for (i,) in tx.all(self._sql.known_ids, ids=again)})
         return [e for e in entries if e.job_id not in there]
 
     def _refresh(self) -> None:

@@ -228,7 +228,7 @@ class Records:
     def _check_reason(self, tx: Tx, job_id: UUID, reason: str | None, deps: Sequence[UUID]) -> None:
         """A dependency that was in the way must still be kept; of the others it is enough that they were met."""
         blamed = [dep for dep in deps if reason in {unmet_reason(dep, status) for status in STATE}]
-        if blamed and not any(tx.all(s, ids=blamed) for s in (self.sql.live_ids, self.sql.taken_ids)):
+        if blamed and not tx.all(self.sql.known_ids, ids=blamed):
             raise NotPending(job_id, detail=f"{reason}, and its record is kept no longer")
 
     def _check_reopened(self, tx: Tx, entries: dict[UUID, Entry]) -> None:
@@ -283,11 +283,13 @@ class Records:
         ending = Ending(CANCELED, reason, None, self.store.keep_long)
 
         def work(tx: Tx) -> Released:
-            jobs = [StoredJob(*r) for r in tx.all(self.sql.take_ready_of, p_queue=queue, p_limit=limit)]
+            # Those that wait first: one that becomes ready meanwhile is found by the second look.
+            jobs = [StoredJob(*r) for r in tx.all(self.sql.take_waiting_of, p_queue=queue, p_limit=limit)]
+            if jobs:
+                tx.run(self.sql.drop_blocked, ids=[job.job_id for job in jobs if job.job_id])
             if len(jobs) < limit:
-                rows = tx.all(self.sql.take_waiting_of, p_queue=queue, p_limit=limit - len(jobs))
+                rows = tx.all(self.sql.take_ready_of, p_queue=queue, p_limit=limit - len(jobs))
                 jobs += [StoredJob(*r) for r in rows]
-                tx.run(self.sql.drop_blocked, ids=[r[0] for r in rows if r[0]])
             self.store.dialect.record_end(tx, jobs, ending)
             return self.store._tell(tx, jobs)
 

@@ -212,10 +212,14 @@ class Statements:
         return select(w).where(among(w, "ids")).union_all(select(d).where(among(d, "ids")))
 
     @statement
-    def live_ids(self) -> Executable:
-        """Which of the ids are jobs in the hot table."""
-        j = self.t.job.c.job_id
-        return select(j).where(among(j, "ids"))
+    def known_ids(self) -> Executable:
+        """Which of the ids are jobs, live or ended.
+
+        One statement, and so one snapshot: between two looks a job may move from the table of the second to that of
+        the first.
+        """
+        ids = (t.c.job_id for t in (self.t.job, self.t.wait, self.t.done))
+        return union_all(*(select(one).where(among(one, "ids")) for one in ids))
 
     @statement
     def contents(self) -> Executable:

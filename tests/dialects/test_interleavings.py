@@ -119,7 +119,7 @@ def test_without_the_lock_dependents_are_stranded(scene: Scene, monkeypatch: pyt
 
     def look_only(tx: Any, dialect: Any, entries: Any, plan: Any) -> dict[Any, int]:
         wanted = [dep for e in entries for dep, _ in e.edges]
-        live = {i: inserting.LIVE for (i,) in tx.all(dialect.sql.live_ids, ids=wanted)}
+        live = {i: inserting.LIVE for i, *_ in tx.all(dialect.sql.hot_among, ids=wanted)}
         ended = {i: status for i, status, _, _ in tx.all(dialect.sql.ended_among, ids=wanted)}
         if not live and not ended:
             raise NotExist(*wanted)

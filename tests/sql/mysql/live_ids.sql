@@ -1,4 +1,0 @@
--- Which of the ids are jobs in the hot table.
-SELECT depqueue_job.job_id
-FROM depqueue_job
-WHERE depqueue_job.job_id IN %(ids)s

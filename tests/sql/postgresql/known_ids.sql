@@ -1,0 +1,12 @@
+-- Which of the ids are jobs, live or ended.
+
+        One statement, and so one snapshot: between two looks a job may move from the table of the second to that of
+        the first.
+        
+SELECT depqueue.job.job_id
+FROM depqueue.job
+WHERE depqueue.job.job_id = ANY (%(ids)s::UUID[]) UNION ALL SELECT depqueue.wait.job_id
+FROM depqueue.wait
+WHERE depqueue.wait.job_id = ANY (%(ids)s::UUID[]) UNION ALL SELECT depqueue.done.job_id
+FROM depqueue.done
+WHERE depqueue.done.job_id = ANY (%(ids)s::UUID[])
