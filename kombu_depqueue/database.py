@@ -151,7 +151,7 @@ class Database:
             tx.cursor.close()
         raise problem
 
-    def _tx(self, connection: Any, again: bool = False, durable: bool = True) -> Tx:
+    def _tx(self, connection: Any, again: float = 0.0, durable: bool = True) -> Tx:
         cursor = self.dialect.cursor(connection)
         return self.dialect.transaction(connection, cursor=cursor, again=again, durable=durable)
 
@@ -169,7 +169,7 @@ class Database:
             connection.begin()  # else the caller's commit() would find nothing to commit
         return connection.connection.dbapi_connection
 
-    def _write(self, connection: Any, work: Callable[[Tx], T], again: bool, *, alone: bool, durable: bool) -> T:
+    def _write(self, connection: Any, work: Callable[[Tx], T], again: float, *, alone: bool, durable: bool) -> T:
         tx = self._tx(connection, again, durable)
         if alone:
             self.dialect.begin_none(tx.cursor, durable=durable)
@@ -200,7 +200,7 @@ class Database:
             raise
         return result
 
-    def _pipeline(self, connection: Any, work: Callable[[Tx], Callable[[], T]], again: bool, *, alone: bool) -> T:
+    def _pipeline(self, connection: Any, work: Callable[[Tx], Callable[[], T]], again: float, *, alone: bool) -> T:
         tx = self.dialect.transaction(connection, again=again)
         try:
             with self.dialect.pipelined(connection):
@@ -220,9 +220,9 @@ class Database:
 
     # retrying
 
-    def _retrying(self, call: Callable[[Any, bool], T], *, creates: bool = False) -> T:
+    def _retrying(self, call: Callable[[Any, float], T], *, creates: bool = False) -> T:
         until = self.deadline.until()
-        again, tries, migrated = False, 0, False
+        again, tries, migrated, began = 0.0, 0, False, time.monotonic()
         while True:
             tries += 1
             try:
@@ -232,7 +232,7 @@ class Database:
                 if creates and self.dialect.is_collision(_original(error)):
                     failure = Failure.RETRY
                 maybe = bool(getattr(error, "depqueue_maybe_committed", False)) and failure is Failure.LOST
-                again = again or maybe
+                again = again or (began if maybe else 0.0)
                 if again and failure is Failure.TAKEN:
                     failure = Failure.RETRY  # by the earlier try, whose commit is seen only now
                 if failure is Failure.NO_TABLE and not migrated and self._was_migrated():
@@ -240,18 +240,18 @@ class Database:
                     continue
                 left = until - time.monotonic()
                 if failure not in (Failure.RETRY, Failure.LOST) or left <= 0:
-                    problem = self.translated(error, again)
+                    problem = self.translated(error, bool(again))
                     break
                 # Jitter: those that collided must not collide again; a restarting server gets time.
                 top = min(0.002 * tries, 0.05) if failure is Failure.RETRY else min(0.05 * 2**tries, 2.0)
                 time.sleep(min(left, random.uniform(0.0001, top)))  # noqa: S311 - no secret
         raise problem
 
-    def _once(self, call: Callable[[Any, bool], T], until: float, again: bool) -> T:
+    def _once(self, call: Callable[[Any, float], T], until: float, again: float) -> T:
         with self.calling:
             return self._call(call, until, again)
 
-    def _call(self, call: Callable[[Any, bool], T], until: float, again: bool) -> T:
+    def _call(self, call: Callable[[Any, float], T], until: float, again: float) -> T:
         if self.is_closed():
             raise QueueClosed("the JobQueue is closed")
         if self.deadline.is_over:
@@ -362,7 +362,7 @@ class Database:
         until = self.deadline.until()
         while True:
             try:
-                return facts_of(self._once(lambda c, again: self._tx(c).all(sql), until, False))
+                return facts_of(self._once(lambda c, again: self._tx(c).all(sql), until, 0.0))
             except self.errors as error:
                 failure = self.dialect.failure(_original(error))
                 if failure is Failure.NO_TABLE:

@@ -8,8 +8,9 @@ lock let us set, and the edges; one that came earlier has left its end record.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -20,7 +21,7 @@ from kombu_depqueue.entry import Entry
 from kombu_depqueue.errors import Duplicate, InvalidJob, NotExist
 from kombu_depqueue.job import JobState
 from kombu_depqueue.schema import Flag
-from kombu_depqueue.signing import Facts, Keys, bare
+from kombu_depqueue.signing import Facts, Keys
 from kombu_depqueue.sql import Prepared
 from kombu_depqueue.statements import StoredJob
 
@@ -30,6 +31,8 @@ LIVE = 0
 """Of a dependency: it has not ended (else its status number)."""
 GONE = -1
 """Of a dependency of a job that is retried: it ended long ago, and its record was pruned."""
+ROUNDED = 0.002
+"""Seconds by which a stored time may be too small (SQLite's clock has milliseconds)."""
 TOLD_AT_ONCE = 1000
 """Dependents told in one step."""
 
@@ -150,18 +153,22 @@ def _are_there(tx: Tx, dialect: Dialect, entries: Sequence[Entry]) -> bool:
     dialect.lock_ids(tx, asked)
     found = {i for (i,) in tx.all(dialect.sql.known_ids, ids=asked)}
     if tx.again:
-        anew = {e.job_id: e for e in entries if e.supersedes and e.job_id is not None}
-        return bool(found - anew.keys()) or (bool(anew) and _stand_so(tx, dialect, anew))
+        anew = {e.job_id for e in entries if e.supersedes and e.job_id is not None}
+        return bool(found - anew) or (bool(found) and _are_born(tx, dialect, found))
     if found:
         raise Duplicate(*(i for i in asked if i in found))
     return False
 
 
-def _stand_so(tx: Tx, dialect: Dialect, entries: Mapping[UUID, Entry]) -> bool:
-    """Whether deliveries that supersede others are stored: the id alone may be that of the older one."""
-    rows = tx.all(dialect.sql.contents, ids=list(entries))
-    stored = {i: (bare(None if envelope is None else bytes(envelope)), bytes(body)) for i, envelope, body in rows}
-    return all(stored.get(i) == (e.envelope, bytes(e.body)) for i, e in entries.items())
+def _are_born(tx: Tx, dialect: Dialect, ids: Collection[UUID]) -> bool:
+    """Whether deliveries that supersede others are stored: the id alone may be that of the older one.
+
+    Told by when they were enqueued, since there may be nothing else left of one that has been run meanwhile.
+    """
+    births = [created for _, created in tx.all(dialect.sql.births, ids=list(ids))]
+    clock: datetime = tx.all(dialect.sql.clock)[0][0]
+    began = clock - timedelta(seconds=time.monotonic() - tx.again + ROUNDED)
+    return any(created is not None and created >= began for created in births)
 
 
 def _refuse_twice(ids: Sequence[UUID]) -> None:

@@ -222,11 +222,11 @@ class Statements:
         return union_all(*(select(one).where(among(one, "ids")) for one in ids))
 
     @statement
-    def contents(self) -> Executable:
-        """Headers and payloads of jobs, as far as they are kept."""
+    def births(self) -> Executable:
+        """When jobs were enqueued, live or ended."""
         looks = (
-            select(t.c.job_id, t.c.envelope, t.c.body).where(among(t.c.job_id, "ids"))
-            for t in (self.t.job, self.t.wait, self.t.ended_body)
+            select(t.c.job_id, t.c.created_at).where(among(t.c.job_id, "ids"))
+            for t in (self.t.job, self.t.wait, self.t.done)
         )
         return union_all(*looks)
 

@@ -178,7 +178,7 @@ class Store(Arrivals):
         again = [False]
 
         def ack(tx: Tx) -> bool:
-            again[0] |= tx.again
+            again[0] |= bool(tx.again)
             return self.dialect.ack_one(tx, key, ending)
 
         if not told and self.database.write(ack, begin=False):
@@ -226,7 +226,7 @@ class Store(Arrivals):
 
         def work(tx: Tx) -> Callable[[], tuple[set[int], Released]]:
             if again is not None:
-                again[0] |= tx.again
+                again[0] |= bool(tx.again)
             return self.dialect.end_and_release(tx, keys, notes, ending, RELEASE_LIMIT)
 
         return self.database.pipeline(work)

@@ -44,12 +44,12 @@ class Tx:
     __slots__ = ("again", "connection", "cursor", "durable", "own")
 
     def __init__(
-        self, connection: Any, *, cursor: Any = None, again: bool = False, own: bool = True, durable: bool = True
+        self, connection: Any, *, cursor: Any = None, again: float = 0.0, own: bool = True, durable: bool = True
     ) -> None:
         self.connection = connection
         self.cursor = connection.cursor() if cursor is None else cursor
         self.again = again
-        """An earlier try of the same work may have been committed."""
+        """When the first try of the same work began (monotonic clock), if one may have been committed; else 0.0."""
         self.own = own
         """Not the caller's transaction but one of the store's."""
         self.durable = durable

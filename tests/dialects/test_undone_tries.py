@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -86,12 +87,38 @@ def test_a_retry_of_celery_is_stored_though_the_older_delivery_has_its_id(
         messages.publish([Entry(job_id=job, id_is_new=False, supersedes=True, body=b"1", **values)])
         if held:
             assert messages.claim(messages.numbers(["t"]), 1)
+        time.sleep(0.05)  # between a publication and its retry the task has run
         break_once(messages, monkeypatch, lambda: None)
         messages.publish([Entry(job_id=job, id_is_new=False, supersedes=True, body=b"2", delay=60, **values)])
         assert messages.status(job).state is JobState.SCHEDULED
         message = messages.message_of(job)
         assert message is not None
         assert message.args == 2
+    finally:
+        messages.close()
+
+
+def test_a_task_that_was_run_before_its_publisher_heard_of_it_is_not_published_again(
+    place: Place, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left then that could be compared with what is to be stored: it was stored, and run, twice."""
+    messages = MessageQueue(place.url, notify=False, lease=1000, deadline=20)
+    job, values = uuid4(), {"channel": "", "queue": "t", "envelope": None, "rank": 255, "max_attempts": 0}
+    insert = messages._database.dialect.insert_jobs
+
+    def run_and_lose_answer(tx: Any, rows: Any) -> None:
+        insert(tx, rows)
+        monkeypatch.undo()
+        queue.dequeue_by_id(job).ack()
+        tx.connection.close()
+        raise psycopg.OperationalError("the connection broke")
+
+    try:
+        messages.numbers(["t"])
+        monkeypatch.setattr(messages._database.dialect, "insert_jobs", run_and_lose_answer)
+        messages.publish([Entry(job_id=job, id_is_new=False, supersedes=True, body=b"1", **values)])
+        assert messages.status(job).state is JobState.SUCCEEDED
+        assert not messages.claim(messages.numbers(["t"]), 1)
     finally:
         messages.close()
 
