@@ -19,7 +19,8 @@ from server import binaries
 from sqlalchemy import make_url
 
 from kombu_depqueue import JobQueue
-from kombu_depqueue.dialects import postgresql as library
+from kombu_depqueue.dialects.lean import tuned
+from kombu_depqueue.dialects.postgresql import PostgreSQL
 from kombu_depqueue.testing.fill import Filler
 
 __all__ = ["PgBench"]
@@ -37,7 +38,7 @@ class PgBench:
         self._url = make_url(filler.place.engine_url)
         with JobQueue(filler.place.url) as queue:
             dialect = queue._database.dialect
-            assert isinstance(dialect, library.PostgreSQL)
+            assert isinstance(dialect, PostgreSQL)
             self._own, self._add_job = dialect.own, dialect.sql.add_job.sql
         found = binaries()
         if found is None:
@@ -103,10 +104,9 @@ class PgBench:
     def run(self, script: str, times: int) -> float:
         """Run a script so many times and return the seconds it took, without the connecting."""
         first = self._filler.rows(f"SELECT min(seq) FROM {self._filler.table('job')}")[0][0] or 0
-        knobs = " ".join(f"-c {k}={v}" for k, v in library._KNOBS.items())
         environment = {
             **os.environ,
-            "PGOPTIONS": knobs,
+            "PGOPTIONS": tuned({}, 60.0)["options"],
             "PGPASSWORD": self._url.password or "",
             "PGHOST": self._url.host or "",
             "PGPORT": str(self._url.port or 5432),
