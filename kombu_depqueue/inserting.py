@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -151,21 +151,20 @@ def _are_there(tx: Tx, dialect: Dialect, entries: Sequence[Entry]) -> bool:
     if not asked:
         return False
     dialect.lock_ids(tx, asked)
-    found = {i for (i,) in tx.all(dialect.sql.known_ids, ids=asked)}
+    found = dict(tx.all(dialect.sql.known_ids, ids=asked))
     if tx.again:
         anew = {e.job_id for e in entries if e.supersedes and e.job_id is not None}
-        return bool(found - anew) or (bool(found) and _are_born(tx, dialect, found))
+        return bool(found.keys() - anew) or (bool(found) and _are_born(tx, dialect, found.values()))
     if found:
         raise Duplicate(*(i for i in asked if i in found))
     return False
 
 
-def _are_born(tx: Tx, dialect: Dialect, ids: Collection[UUID]) -> bool:
+def _are_born(tx: Tx, dialect: Dialect, births: Iterable[datetime | None]) -> bool:
     """Whether deliveries that supersede others are stored: the id alone may be that of the older one.
 
     Told by when they were enqueued, since there may be nothing else left of one that has been run meanwhile.
     """
-    births = [created for _, created in tx.all(dialect.sql.births, ids=list(ids))]
     clock: datetime = tx.all(dialect.sql.clock)[0][0]
     began = clock - timedelta(seconds=time.monotonic() - tx.again + ROUNDED)
     return any(created is not None and created >= began for created in births)
@@ -185,7 +184,7 @@ def _supersede(
     """
     sql, found, ended = dialect.sql, {}, {}
     # Looked for before it is taken: almost always there is none, and whoever only publishes may not delete.
-    there = {i for (i,) in tx.all(sql.known_ids, ids=ids)}
+    there = {i for i, _ in tx.all(sql.known_ids, ids=ids)}
     for job_id in (i for i in ids if i in there):
         blocked = bool(tx.all(sql.lock_blocked, ids=[job_id]))
         for row in tx.all(sql.take_waiting, p_job_id=job_id):

@@ -118,7 +118,7 @@ class Limits:
         again = [e.job_id for e in entries if e.supersedes]
         there: set[UUID] = set()
         if again:
-            there = look(lambda tx: {i for (i,) in tx.all(self._sql.known_ids, ids=again)})
+            there = look(lambda tx: {i for i, _ in tx.all(self._sql.known_ids, ids=again)})
         return [e for e in entries if e.job_id not in there]
 
     def _refresh(self) -> None:

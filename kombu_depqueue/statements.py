@@ -213,22 +213,13 @@ class Statements:
 
     @statement
     def known_ids(self) -> Executable:
-        """Which of the ids are jobs, live or ended.
+        """Which of the ids are jobs, live or ended, and when these were enqueued.
 
         One statement, and so one snapshot: between two looks a job may move from the table of the second to that of
         the first.
         """
-        ids = (t.c.job_id for t in (self.t.job, self.t.wait, self.t.done))
-        return union_all(*(select(one).where(among(one, "ids")) for one in ids))
-
-    @statement
-    def births(self) -> Executable:
-        """When jobs were enqueued, live or ended."""
-        looks = (
-            select(t.c.job_id, t.c.created_at).where(among(t.c.job_id, "ids"))
-            for t in (self.t.job, self.t.wait, self.t.done)
-        )
-        return union_all(*looks)
+        tables = (self.t.job, self.t.wait, self.t.done)
+        return union_all(*(select(t.c.job_id, t.c.created_at).where(among(t.c.job_id, "ids")) for t in tables))
 
     @statement
     def clock(self) -> Executable:
