@@ -37,14 +37,14 @@ _PUBLISHER = {
     "subscription": {"SELECT": ""},
     "consumer": {"SELECT": "waiting"},
     "job": {
-        "SELECT": "queue_id rank seq job_id flags consumer_id expires_at",
+        "SELECT": "queue_id rank seq job_id flags consumer_id created_at expires_at",
         "INSERT": _ENQUEUED,
         "UPDATE": "flags",
     },
-    "wait": {"SELECT": "seq queue_id job_id flags", "INSERT": f"{_ENQUEUED} due_at", "UPDATE": "flags"},
+    "wait": {"SELECT": "seq queue_id job_id flags created_at", "INSERT": f"{_ENQUEUED} due_at", "UPDATE": "flags"},
     "blocked": {"INSERT": ""},
     "dep": {"INSERT": ""},
-    "done": {"SELECT": "job_id status flags", "INSERT": _ENDED, "UPDATE": "flags"},
+    "done": {"SELECT": "job_id status flags created_at", "INSERT": _ENDED, "UPDATE": "flags"},
     "ended_body": {"INSERT": ""},
 }
 """By table: what may be done, with which columns (none named: with all)."""
