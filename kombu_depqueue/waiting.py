@@ -50,12 +50,12 @@ class Notifier:
 
     def hint(self, queues: Iterable[int]) -> None:
         """Wake, soon, those who wait for one of the queues; does not block."""
-        if not self.enabled:
+        if not self.enabled or self._dirty.issuperset(queues):  # the last: it is still to be sent
             return
         with self._changed:
-            self._dirty.update(queues)
-            if not self._dirty or self._closed:
+            if self._closed:
                 return
+            self._dirty.update(queues)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="depqueue-notifier", daemon=True)
                 self._thread.start()

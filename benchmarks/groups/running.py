@@ -210,7 +210,7 @@ def wakeups(scene: Scene) -> Iterator[Row]:
                 return sum(float(child.heard(seconds + 60)) for child in publishers[notify]) / seconds
 
             ways = {"without": lambda: rate(False), "with": lambda: rate(True)}
-            found, busy = scene.others.alternate(scene.pick(3, 2, 1), ways, patience=2.0)
+            found, busy = scene.others.alternate(scene.pick(5, 2, 1), ways, patience=2.0)
         beside = f"{median(found['with']):,.0f} jobs/s"
         ratio = ratios(found["with"], found["without"])
         what = f"{threads * consumers} publishers, wake-ups / none"
