@@ -19,7 +19,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from kombu_depqueue.database import Database
@@ -48,7 +48,7 @@ class Notifier:
         self._closed = False
         self.enabled = database.dialect.has_notify and database.settings.notify
 
-    def hint(self, queues: Iterable[int]) -> None:
+    def hint(self, queues: Collection[int]) -> None:
         """Wake, soon, those who wait for one of the queues; does not block."""
         if not self.enabled or self._dirty.issuperset(queues):  # the last: it is still to be sent
             return

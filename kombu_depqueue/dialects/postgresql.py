@@ -313,7 +313,8 @@ class PostgreSQL(Dialect):
 
     def claim(self, tx: Tx, wanted: Wanted) -> list[Claimed]:
         """Differs: one statement; SKIP LOCKED, so that claims never wait for each other."""
-        tx.cursor.execute(self.own["claim_lanes" if wanted.lanes else "claim"], _wanted(wanted))
+        name = f"claim{'_lanes' if wanted.lanes else ''}{'' if tx.durable else '_soon'}"
+        tx.cursor.execute(self.own[name], _wanted(wanted))
         return in_order(tx.cursor.fetchall())
 
     # settle
@@ -372,7 +373,8 @@ class PostgreSQL(Dialect):
 
     def hint(self, tx: Tx, queues: Sequence[int]) -> None:
         """Differs: NOTIFY, empty, only if somebody waits: in every publish it would cost a factor of 2.6-5.5."""
-        tx.cursor.execute(self.own["hint"], {"prefix": self._channel, "queues": _array(queues)})
+        name = "hint_soon" if tx.own else "hint"
+        tx.cursor.execute(self.own[name], {"prefix": self._channel, "queues": _array(queues)})
 
     def listen(self, connection: Any, queues: Sequence[int]) -> None:
         """Differs: LISTEN, one channel for each queue."""

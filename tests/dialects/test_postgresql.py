@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from kombu_depqueue import JobMessage, JobQueue, JobState
 from kombu_depqueue.dialects import Tx
+from kombu_depqueue.dialects.lean import LeanCursor
 from kombu_depqueue.dialects.steps import STATUS
+from kombu_depqueue.store import Acks
 from kombu_depqueue.testing.fixtures import MakeQueue
+from kombu_depqueue.testing.helpers import wait_until
 
 pytestmark = pytest.mark.only("postgresql")
 
@@ -67,3 +71,41 @@ def test_what_is_sent_together_fails_as_a_whole(make_queue: MakeQueue) -> None:
     assert queue.status(message.job_id).state is JobState.BLOCKED
     queue.reserve(0).ack()
     assert queue.status(message.job_id).state is JobState.READY
+
+
+def test_claims_and_hints_do_not_wait_for_the_disk(
+    make_queue: MakeQueue, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim that a power cut takes back is a job that is handed out again; what ends jobs is committed as ever."""
+    said: list[str] = []
+    execute = LeanCursor.execute
+
+    def listen(cursor: LeanCursor, sql: str, values: Any = None) -> None:
+        said.append(sql)
+        execute(cursor, sql, values)
+
+    def soon(*words: str) -> set[bool]:
+        """Whether these did not wait, of all that was sent since."""
+        sent = ["synchronous_commit" in sql for sql in said if all(word in sql for word in words)]
+        said.clear()
+        return set(sent)
+
+    queue = make_queue()
+    queue.enqueue_many([JobMessage.new("default", n) for n in range(4)])
+    monkeypatch.setattr(LeanCursor, "execute", listen)
+    held = queue.reserve_many(2, 0)
+    assert soon("UPDATE", "lease_token") == {True}
+    held[0].ack()
+    assert soon("DELETE") == {False}
+    key = held[1].key
+    acks = Acks([(key, held[1].job_id)])
+    assert len(queue._store.claim(queue._keeper.consumer, 7, 1, queues=[key.queue_id], acks=acks)) == 1
+    assert soon("DELETE", "lease_token") == {False}
+    queue._store.set_waiting(queue._keeper.consumer, True)
+    queue._notifier.hint([key.queue_id])
+    wait_until(lambda: soon("pg_notify") == {True})
+    with engine.begin() as connection:
+        queue.enqueue("default", connection=connection)
+        assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
