@@ -207,10 +207,11 @@ class Keeper:
                 # The leases may run out meanwhile; they are taken again as soon as that is possible.
                 logger.warning("cannot renew leases: %s", error)
                 pause = 0.5
-                next_beat = min(next_beat, time.monotonic() + pause)
-            except Exception:  # whatever it is about, the leases are not to blame
+                next_beat = time.monotonic() + pause
+            except Exception:
                 logger.exception("upkeep went wrong; going on")
                 pause = 0.5
+                next_beat = max(next_beat, time.monotonic() + pause)
                 time.sleep(COALESCE)
 
     def _tell_session(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import signal
@@ -28,7 +29,6 @@ from kombu_depqueue import (
     JobQueue,
     JobState,
     Reservation,
-    SchemaError,
     StorageError,
     cursor,
 )
@@ -187,6 +187,28 @@ def test_a_lease_that_is_lost_before_it_stands_by_itself_is_no_reservation(
     assert {r.job_id for r in found}.isdisjoint(r.job_id for r in stolen)
     assert [r.token for r in found] == queue.heartbeats(0)[-1:]
     assert other.ack_many(stolen) == []
+
+
+@pytest.mark.parametrize("error", [DepQueueError("the tables are missing"), RuntimeError("a bug")])
+def test_a_renewal_that_fails_at_once_is_tried_again_soon_and_no_sooner(
+    make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The tables are gone, say: whoever renews leases must not ask for them thousands of times a second."""
+    queue = make_queue(lease=0.3)
+    queue.enqueue("default")
+    held = queue.reserve(0)
+    tries: list[float] = []
+    beat = queue._store.beat
+
+    def fails(*args: object) -> bool:
+        tries.append(time.monotonic())
+        raise error
+
+    monkeypatch.setattr(queue._store, "beat", fails)
+    wait_until(lambda: len(tries) >= 3)
+    assert min(later - earlier for earlier, later in itertools.pairwise(tries)) >= 0.4
+    monkeypatch.setattr(queue._store, "beat", beat)
+    held.ack()
 
 
 # -- servers that are not there, or do not answer -----------------------------------
