@@ -29,6 +29,7 @@ from kombu_depqueue import (
     JobQueue,
     JobState,
     Reservation,
+    SchemaError,
     StorageError,
     cursor,
 )
