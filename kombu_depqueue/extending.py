@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kombu_depqueue.graphs import connected, draw
     from kombu_depqueue.messages import MessageQueue
     from kombu_depqueue.outcomes import Outcome
-    from kombu_depqueue.plugins import Plugin, register
+    from kombu_depqueue.plugins import Plugin, load, register
     from kombu_depqueue.statements import StoredJob
     from kombu_depqueue.transport import close_pipe, conclude, open_pipe, queue_here
     from kombu_depqueue.transport.address import address_of, safe_uri
@@ -25,7 +25,7 @@ _HOMES = {
     "graphs": "connected draw",
     "messages": "MessageQueue",
     "outcomes": "Outcome",
-    "plugins": "Plugin register",
+    "plugins": "Plugin load register",
     "statements": "StoredJob",
     "transport": "close_pipe conclude open_pipe queue_here",
     "transport.address": "address_of safe_uri",
@@ -48,6 +48,7 @@ __all__ = [
     "conclude",
     "connected",
     "draw",
+    "load",
     "open_pipe",
     "queue_here",
     "register",

@@ -1,13 +1,14 @@
 """How adapters join in: a plugin is told what a broker cannot know, such as what a chord is to Celery.
 
-The transport loads the entry points of the group `kombu_depqueue.plugins` when it is first
-used in a process that has Celery in it; each is a function without arguments that calls
+The transport loads the entry points of the group `kombu_depqueue.plugins` when it is used
+in a process that has Celery in it, by then; each is a function without arguments that calls
 `register`. One that fails is logged, and the transport works without it.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
@@ -50,9 +51,9 @@ def register(one: Plugin) -> None:
 
 
 def load() -> None:
-    """Load the plugins that are installed, once."""
+    """Load the plugins that are installed, once, when Celery is there."""
     global _loaded
-    if _loaded:
+    if _loaded or "celery" not in sys.modules:
         return
     _loaded = True
     for entry in entry_points(group=GROUP):

@@ -79,6 +79,7 @@ class Transport(base.Transport):
         self.connected = False
         with _transports_lock:
             _transports.add(self)
+        plugins.load()  # Celery may have come after the first connection of another
         _join_mingle()
 
     # the connection
@@ -396,5 +397,4 @@ def _join_mingle() -> None:
         transports.add(Transport.driver_type)
 
 
-if "celery" in sys.modules:
-    plugins.load()
+plugins.load()  # before Celery makes its pool of processes, which is before it connects

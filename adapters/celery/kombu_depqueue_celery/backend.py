@@ -57,6 +57,7 @@ class DepQueueBackend(BaseBackend):
 
     def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
         super().__init__(app, url=url, **kwargs)
+        extending.load()  # a chord's header must be marked when it is published, before there is a connection
         self._full_url = url if url and url.startswith("depqueue") else f"depqueue+{url or 'sqlite:///depqueue.db'}"
         self._here: MessageQueue | None = None
         self._extended = bool(app.conf.find_value_for_key("extended", "result"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import statistics
+import subprocess
+import sys
 import time
 from typing import Any
 from uuid import uuid4
@@ -43,6 +45,25 @@ def test_bodies_that_are_compressed(pooled: Bench) -> None:
     s = pooled.signature
     body = s("collect").set(compression="zlib")
     assert chord([s("add", 1, 1, compression="zlib")], body, app=pooled.app)().get(timeout=30) == [2]
+
+
+def test_from_a_process_that_used_kombu_before_celery(pooled: Bench) -> None:
+    """What marks the header is loaded with Celery, however late that comes."""
+    program = """
+import os
+import kombu.serialization
+from kombu import Connection
+Connection(os.environ["DQ_BROKER"]).connect()
+import sys
+assert "celery" not in sys.modules
+from celery import Celery, chord
+app = Celery("x", broker=os.environ["DQ_BROKER"], backend=os.environ["DQ_BACKEND"])
+result = chord([app.signature("t.add", (n, n)) for n in range(3)], app.signature("t.collect"), app=app)()
+print(result.get(timeout=30))
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=pooled.environment(), capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[0, 2, 4]"
 
 
 def test_a_body_that_is_a_chain_a_group_or_a_chord(pooled: Bench) -> None:
