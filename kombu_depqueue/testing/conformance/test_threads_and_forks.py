@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -111,6 +112,8 @@ def test_closing_wakes_all_who_wait(make_queue: MakeQueue, waiting: int) -> None
         try:
             queue.reserve(60)
         except Exception as error:
+            if not isinstance(error, QueueClosed):
+                traceback.print_exc()
             ended.append((type(error), time.monotonic()))
 
     threads = [threading.Thread(target=wait, daemon=True) for _ in range(waiting)]
