@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from kombu import Connection
 from sqlalchemy import Engine
-from sweep import cases_channel, cases_jobs, cases_messages
+from sweep import cases_channel, cases_jobs, cases_joined, cases_messages
 from sweep.breaking import BREAKERS, Breaker
 from sweep.case import Case, Subject, check_tables, empty_tables
 
@@ -45,6 +45,7 @@ GROUPS = {
     "consume": cases_channel.CONSUME,
     "declare": cases_channel.DECLARE,
     "signed": cases_jobs.SIGNED,
+    "joined": cases_joined.JOINED,
 }
 
 Open = Callable[..., Subject]
@@ -58,7 +59,7 @@ def breaker(database: Database, engine: Engine) -> Iterator[Breaker]:
 
 
 @pytest.fixture
-def open_subject(place: Place, breaker: Breaker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+def open_subject(place: Place, engine: Engine, breaker: Breaker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Open a connection whose statements all go through `breaker`; no other thread speaks to the database."""
     monkeypatch.setattr(Keeper, "_run", lambda self: None)
     monkeypatch.setattr(Deliveries, "_run", lambda self: None)
@@ -68,6 +69,7 @@ def open_subject(place: Place, breaker: Breaker, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(
         "kombu_depqueue.database.random", SimpleNamespace(uniform=lambda least, most: least)
     )  # no pauses
+    breaker.attach_engine(engine)
     options: dict[str, Any] = {"notify": False, "lease": 1000, "deadline": 20, "orphan_after": 1000, "create": True}
     with ExitStack() as opened:
 
@@ -81,6 +83,7 @@ def open_subject(place: Place, breaker: Breaker, monkeypatch: pytest.MonkeyPatch
             database._connections.flush()
             database.dialect.engine.dispose()  # what was connected was not seen by the breaker
             breaker.attach(database.dialect, monkeypatch)
+            subject.theirs = engine
             return subject
 
         yield make

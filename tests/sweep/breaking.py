@@ -54,6 +54,10 @@ class Breaker:
 
     def attach(self, dialect: Dialect, patch: pytest.MonkeyPatch) -> None:
         """Get hold of the connections that a JobQueue will make."""
+        self.attach_engine(dialect.engine)
+
+    def attach_engine(self, engine: Engine) -> None:
+        """Get hold of the connections that an engine will make."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -84,6 +88,18 @@ class PostgreSQLBreaker(Breaker):
     faults = ("cut before", "cut after", "serialization", "deadlock")
 
     def attach(self, dialect: Any, patch: pytest.MonkeyPatch) -> None:
+        super().attach(dialect, patch)
+        breaker, pipelined = self, dialect.pipelined
+
+        @contextmanager
+        def pipelined_and_broken(connection: Any) -> Iterator[None]:
+            with pipelined(connection):
+                yield
+            breaker.step(LAST, connection, lambda: None, connection.execute)
+
+        patch.setattr(dialect, "pipelined", pipelined_and_broken)
+
+    def attach_engine(self, engine: Engine) -> None:
         breaker = self
 
         class Cursor(psycopg.Cursor[Any]):
@@ -100,17 +116,7 @@ class PostgreSQLBreaker(Breaker):
                 base = super().execute
                 breaker.step(sql, self.connection, lambda: base(sql, values), base)
 
-        pipelined = dialect.pipelined
-
-        @contextmanager
-        def pipelined_and_broken(connection: Any) -> Iterator[None]:
-            with pipelined(connection):
-                yield
-            breaker.step(LAST, connection, lambda: None, connection.execute)
-
-        patch.setattr(dialect, "pipelined", pipelined_and_broken)
-
-        @event.listens_for(dialect.engine, "connect")
+        @event.listens_for(engine, "connect")
         def use(connection: Any, record: object) -> None:
             connection.cursor_factory, connection.lean_factory = Cursor, Lean
 
@@ -150,7 +156,7 @@ class MySQLBreaker(Breaker):
 
     faults = ("cut before", "cut after", "deadlock", "lock wait timeout")
 
-    def attach(self, dialect: Any, patch: pytest.MonkeyPatch) -> None:
+    def attach_engine(self, engine: Engine) -> None:
         breaker = self
 
         class Cursor(pymysql.cursors.Cursor):
@@ -158,7 +164,7 @@ class MySQLBreaker(Breaker):
                 base = super().execute
                 return breaker.step(query, self.connection, lambda: base(query, args), base)
 
-        @event.listens_for(dialect.engine, "connect")
+        @event.listens_for(engine, "connect")
         def use(connection: Any, record: object) -> None:
             connection.cursorclass = Cursor
 
@@ -189,7 +195,7 @@ class SQLiteBreaker(Breaker):
     faults = ("busy", "full", "io error")
     reported = frozenset(("full", "io error"))
 
-    def attach(self, dialect: Any, patch: pytest.MonkeyPatch) -> None:
+    def attach_engine(self, engine: Engine) -> None:
         breaker = self
 
         class Cursor(sqlite3.Cursor):
@@ -208,7 +214,7 @@ class SQLiteBreaker(Breaker):
             def execute(self, sql: str, *args: Any) -> Any:
                 return self.cursor().execute(sql, *args)
 
-        @event.listens_for(dialect.engine, "do_connect")
+        @event.listens_for(engine, "do_connect")
         def use(dialect: Any, record: object, args: Any, options: dict[str, Any]) -> None:
             options["factory"] = Broken
 

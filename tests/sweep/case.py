@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
 from kombu_depqueue import JobMessage, JobState
 from kombu_depqueue.messages import MessageQueue
@@ -26,6 +26,8 @@ class Subject:
     """What else is to be closed."""
     numbers: int = 0
     open_another: Callable[[], Subject] | None = None
+    theirs: Engine | None = None
+    """An application's own, whose statements go through the breaker as well."""
 
     @property
     def queue(self) -> MessageQueue:
