@@ -88,7 +88,7 @@ class PgBench:
             if batch == 1
             else _filled(self._own["ack_many"], ack)
         )
-        claim_text = _filled(self._own["claim_soon"], claim)
+        claim_text = _filled(self._own["claim"], claim)
         return f"{claim_text};\n{ack_text};\n\\set seq :seq + {batch}\n"
 
     # running

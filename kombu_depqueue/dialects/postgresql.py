@@ -313,8 +313,7 @@ class PostgreSQL(Dialect):
 
     def claim(self, tx: Tx, wanted: Wanted) -> list[Claimed]:
         """Differs: one statement; SKIP LOCKED, so that claims never wait for each other."""
-        name = f"claim{'_lanes' if wanted.lanes else ''}{'' if tx.durable else '_soon'}"
-        tx.cursor.execute(self.own[name], _wanted(wanted))
+        tx.cursor.execute(self.own["claim_lanes" if wanted.lanes else "claim"], _wanted(wanted))
         return in_order(tx.cursor.fetchall())
 
     # settle

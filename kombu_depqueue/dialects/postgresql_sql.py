@@ -47,9 +47,6 @@ _LEASE = """consumer_id = %(consumer)s, lease_token = %(token)s, attempt = attem
 _TOLD = f"""told AS (SELECT pg_notify({{results}}, '') FROM gone WHERE flags & {Flag.WATCHED} <> 0 LIMIT 1)"""
 _HEARD = "WHERE (SELECT count(*) FROM told) >= 0"
 
-# The transaction's commit waits for neither disk nor standby.
-_SOON = "(SELECT set_config('synchronous_commit', 'off', true)) = 'off'"
-
 # The primary key is the claim order of a queue; NO KEY UPDATE is the weakest lock that excludes other claims.
 CLAIM = f"""
 UPDATE {{job}} SET {_LEASE} WHERE ctid = ANY (ARRAY(
@@ -68,12 +65,6 @@ UPDATE {{job}} SET {_LEASE} WHERE ctid = ANY (ARRAY(
     ORDER BY seq LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED) j
   ORDER BY j.rank, j.seq LIMIT %(limit)s)) AND consumer_id IS NULL
 RETURNING {_CLAIMED}"""
-
-# Claims that end nothing: one that is lost in a power cut is a job that is handed out again.
-CLAIM_SOON, CLAIM_LANES_SOON = (
-    claim.replace("AND consumer_id IS NULL\nRETURNING", f"AND consumer_id IS NULL AND {_SOON}\nRETURNING")
-    for claim in (CLAIM, CLAIM_LANES)
-)
 
 ACK_ONE = f"""
 WITH gone AS (
@@ -219,7 +210,9 @@ HINT = """
 SELECT pg_notify(%(prefix)s::text || q, '') FROM unnest(%(queues)s::int[]) AS u(q)
 WHERE EXISTS (SELECT 1 FROM {consumer} WHERE waiting)"""
 
-# NOTIFY writes a commit record, and is heard only when that is done.
+# Without waiting for the disk: NOTIFY writes a commit record, and is heard only when that is done. (A claim waits for
+# it: if a crash took it back, another would be given what its holder is still working on.)
+_SOON = "(SELECT set_config('synchronous_commit', 'off', true)) = 'off'"
 HINT_SOON = f"{HINT} AND {_SOON}"
 
 TELL_WATCHERS = "SELECT pg_notify({results}, '')"
@@ -283,8 +276,6 @@ def texts(t: Tables, sql: Statements, channel: str) -> dict[str, str]:
     templates = {
         "claim": CLAIM,
         "claim_lanes": CLAIM_LANES,
-        "claim_soon": CLAIM_SOON,
-        "claim_lanes_soon": CLAIM_LANES_SOON,
         "ack_and_claim": ACK_AND_CLAIM,
         "ack_and_claim_lanes": ACK_AND_CLAIM_LANES,
         "ack_one": ACK_ONE,

@@ -159,7 +159,7 @@ class Channel(Declarations):
         grown = prefetch_count == 0 or prefetch_count > self.prefetch_count
         self.prefetch_count = prefetch_count
         if grown and self._consumers:
-            self.connection.deliveries.credit_changed()
+            self._open.deliveries.credit_changed()
 
     def credit(self, limit: int) -> int:
         """How many more messages may be fetched."""
@@ -199,8 +199,8 @@ class Channel(Declarations):
         self._topology.subscribe(number, self._queue.consumer, (self.channel_id, tag))
         consumer = Consumer(tag, self, stored, number, bool(no_ack), callback or (lambda message: None))
         self._consumers[tag] = consumer
-        self.connection.deliveries.add(consumer)
-        self.connection.consumes()
+        self._open.deliveries.add(consumer)
+        self._open.consumes()
         return tag
 
     def basic_cancel(self, consumer_tag: str, **kwargs: Any) -> None:

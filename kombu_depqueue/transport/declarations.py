@@ -14,6 +14,7 @@ from kombu.utils.uuid import uuid
 
 from kombu_depqueue.deadletters import PREFIX
 from kombu_depqueue.entry import check_name
+from kombu_depqueue.errors import QueueClosed
 from kombu_depqueue.exchanges import Binding
 from kombu_depqueue.topology import ExchangeFacts
 from kombu_depqueue.transport.arguments import checked, inequivalent
@@ -35,15 +36,22 @@ class Declarations(base.StdChannel):
         self._facts: dict[str, tuple[float, Binding]] = {}
 
     @property
+    def _open(self) -> Any:
+        """The connection. Raises QueueClosed: another thread, perhaps, has closed this channel."""
+        if self.connection is None:
+            raise QueueClosed("the channel is closed")
+        return self.connection
+
+    @property
     def _queue(self) -> Any:
-        return self.connection.queue
+        return self._open.queue
 
     @property
     def _topology(self) -> Any:
         return self._queue.topology
 
     def _named(self, queue: str) -> str:
-        return check_name("queue", f"{self.connection.prefix}{queue}")
+        return check_name("queue", f"{self._open.prefix}{queue}")
 
     def _facts_of(self, stored: str) -> Binding:
         fresh = self._facts.get(stored)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition
 from kombu import Connection
 from model.comparing import Comparing
-from model.jobs import BLOCKED, LEASED, LIVE, LONG, READY, SCHEDULED, Consumer, Held, Job
+from model.jobs import BLOCKED, LEASED, LONG, READY, SCHEDULED, Consumer, Held, Job
 from model.letters import ARGUMENTS, BINDINGS, EXCHANGES, KombuModel
 from model.machine import INDEX, MODES, RARE, WHO, rule
 from model.passing import Passing
@@ -184,7 +184,7 @@ class ChannelMachine(Comparing, Passing):
     @rule(who=WHO, spec=SPEC, index=INDEX, name=st.sampled_from(("plain", "prio", "spent", "ttl")))
     def publish_again(self, who: int, spec: dict[str, Any], index: int, name: str) -> None:
         """As Celery's retry does."""
-        job = self.any_job(index, *LIVE)
+        job = self.any_job(index)
         if job is None:
             return
         headers = {"task": "t", "id": str(job.id)} | ({"x-delay": LONG * 1000} if spec["delayed"] else {})

@@ -13,7 +13,7 @@ from kombu.exceptions import MessageStateError
 from kombu.mixins import ConsumerMixin
 from transport_helpers import Inbox, MakeConnection, bind, contents, declare, depth, publish
 
-from kombu_depqueue.errors import InvalidJob, StorageError
+from kombu_depqueue.errors import InvalidJob, QueueClosed, StorageError
 from kombu_depqueue.testing.fixtures import RunProcess
 from kombu_depqueue.testing.helpers import failing_once, wait_until
 from kombu_depqueue.transport import delivery
@@ -409,6 +409,25 @@ def test_close_gives_back_at_once_in_place_and_flagged(connect: MakeConnection, 
     assert time.monotonic() - began < 1.5
     assert [m.payload for m in got] == [0, 2, 3, 4, 5, 6, 7]
     assert [m.delivery_info["redelivered"] for m in got[:2]] == [True, True]
+
+
+def test_a_closed_channel_says_so(connect: MakeConnection) -> None:
+    """Another thread may have closed it in the middle of a call."""
+    channel = connect().channel()
+    declare(channel, "q")
+    message = channel.prepare_message("1")
+    channel.close()
+    for call in (
+        lambda: channel.basic_consume("q"),
+        lambda: channel.basic_get("q"),
+        lambda: channel.basic_publish(message, "", "q"),
+        lambda: channel.queue_declare("q"),
+        lambda: channel.queue_bind("q", "e", "k"),
+        lambda: channel.queue_purge("q"),
+    ):
+        with pytest.raises(QueueClosed):
+            call()
+    assert issubclass(QueueClosed, connect().recoverable_connection_errors), "whoever publishes connects anew"
 
 
 def test_acks_are_not_lost_by_an_immediate_close(connect: MakeConnection) -> None:
