@@ -47,8 +47,8 @@ def test_native_priorities_delays_and_kombus_are_one_order(connect: MakeConnecti
     publish(channel, "kombu 9", "q", priority=9)
     queue.enqueue("q", "native 200", priority=200)
     publish(channel, "kombu 1", "q", priority=1)
-    queue.enqueue("q", "native 0, late", delay=0.6)
-    publish(channel, "kombu 255, late", "q", priority=255, headers={"x-delay": 300})
+    queue.enqueue("q", "native 0, late", delay=4.0)
+    publish(channel, "kombu 255, late", "q", priority=255, headers={"x-delay": 3000})
     inbox = Inbox(connect().channel(), "q")
     got = [m.payload for m in inbox.take(6)]
     assert got[:4] == ["native 200", "kombu 9", "native 1", "kombu 1"]
