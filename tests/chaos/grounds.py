@@ -47,14 +47,15 @@ class Ground:
             return [str(row) for row in connection.execute(text(query), {"name": self.sessions.name})]
 
 
-# Not the application's own transactions, which may be open while a JobQueue connects for the first time.
+# Not the application's own transactions, which may be open while a JobQueue connects for the first time. A lock of a
+# session that is in no transaction is told by its virtual transaction: what it does now is read at another moment.
 _IDLE_POSTGRESQL = """
 SELECT pid, 'idle in transaction, last: ' || left(query, 200) FROM pg_stat_activity
 WHERE application_name = :name AND state LIKE 'idle in transaction%'
   AND state_change < clock_timestamp() - interval '1 second' AND query NOT LIKE '%business%'
 UNION ALL
 SELECT a.pid, 'holds an advisory lock' FROM pg_stat_activity a JOIN pg_locks l USING (pid)
-WHERE application_name = :name AND a.state = 'idle' AND l.locktype = 'advisory'
+WHERE application_name = :name AND l.virtualtransaction LIKE '%/0' AND l.locktype = 'advisory'
 """
 _IDLE_MYSQL = """
 SELECT p.id, 'idle in transaction' FROM information_schema.innodb_trx t
