@@ -21,6 +21,8 @@ __all__ = ["Keeper", "new_number"]
 
 logger = logging.getLogger("kombu_depqueue")
 
+RETRY = 0.5
+"""Seconds after which what failed is tried again."""
 SWEEP = 1.0
 """Seconds between sweeps."""
 IDLE_AFTER = 60.0
@@ -189,6 +191,7 @@ class Keeper:
             self._seen = self._waiter.hints
             try:
                 if time.monotonic() >= next_beat:
+                    next_beat = time.monotonic() + RETRY  # if it fails
                     self.beat()
                     next_beat = time.monotonic() + self._settings.lease / 3
                 self._unclaim()
@@ -206,12 +209,12 @@ class Keeper:
             except DepQueueError as error:
                 # The leases may run out meanwhile; they are taken again as soon as that is possible.
                 logger.warning("cannot renew leases: %s", error)
-                pause = 0.5
-                next_beat = time.monotonic() + pause
-            except Exception:
+                pause = RETRY
+                next_beat = min(next_beat, time.monotonic() + RETRY)
+                time.sleep(COALESCE)
+            except Exception:  # whatever it is about, the leases are not to blame
                 logger.exception("upkeep went wrong; going on")
-                pause = 0.5
-                next_beat = max(next_beat, time.monotonic() + pause)
+                pause = RETRY
                 time.sleep(COALESCE)
 
     def _tell_session(self) -> None:

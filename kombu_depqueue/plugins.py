@@ -1,7 +1,7 @@
 """How adapters join in: a plugin is told what a broker cannot know, such as what a chord is to Celery.
 
-The transport loads the entry points of the group `kombu_depqueue.plugins` when it is used
-in a process that has Celery in it, by then; each is a function without arguments that calls
+The entry points of the group `kombu_depqueue.plugins` are loaded with the transport, or at
+its next connection, as soon as the process has Celery in it; each is a function without arguments that calls
 `register`. One that fails is logged, and the transport works without it.
 """
 

@@ -337,11 +337,12 @@ class Reports(Timing):
 
     @statement
     def old_leases(self) -> Executable:
-        """The tokens of leases not renewed for p_age seconds."""
+        """The tokens of leases not renewed for p_age seconds; those of a consumer that is forgotten never will be."""
         j, c = self.t.job.c, self.t.consumer.c
-        held = self.t.job.join(self.t.consumer, c.id == j.consumer_id)
+        held = self.t.job.outerjoin(self.t.consumer, c.id == j.consumer_id)
         old = seconds_until(c.beat_at) + bindparam("p_age", type_=Float()) <= literal_column("0")
-        return select(j.queue_id, j.rank, j.seq, j.lease_token).select_from(held).where(old).order_by(c.beat_at, j.seq)
+        late = and_(j.consumer_id.is_not(None), or_(c.id.is_(None), old))
+        return select(j.queue_id, j.rank, j.seq, j.lease_token).select_from(held).where(late).order_by(c.beat_at, j.seq)
 
     @statement
     def worker_list(self) -> Executable:

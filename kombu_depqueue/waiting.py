@@ -50,7 +50,7 @@ class Notifier:
 
     def hint(self, queues: Collection[int]) -> None:
         """Wake, soon, those who wait for one of the queues; does not block."""
-        if not self.enabled or self._dirty.issuperset(queues):  # the last: it is still to be sent
+        if not self.enabled or self._dirty.issuperset(queues):  # a hint for them is still to be sent, after our commit
             return
         with self._changed:
             if self._closed:

@@ -197,9 +197,8 @@ def test_a_renewal_that_fails_at_once_is_tried_again_soon_and_no_sooner(
     """The tables are gone, say: whoever renews leases must not ask for them thousands of times a second."""
     queue = make_queue(lease=0.3)
     queue.enqueue("default")
-    held = queue.reserve(0)
+    queue.reserve(0)
     tries: list[float] = []
-    beat = queue._store.beat
 
     def fails(*args: object) -> bool:
         tries.append(time.monotonic())
@@ -208,8 +207,29 @@ def test_a_renewal_that_fails_at_once_is_tried_again_soon_and_no_sooner(
     monkeypatch.setattr(queue._store, "beat", fails)
     wait_until(lambda: len(tries) >= 3)
     assert min(later - earlier for earlier, later in itertools.pairwise(tries)) >= 0.4
-    monkeypatch.setattr(queue._store, "beat", beat)
+
+
+@pytest.mark.parametrize("error", [DepQueueError("so"), RuntimeError("a bug")])
+def test_leases_are_renewed_though_all_other_upkeep_fails(
+    make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    queue = make_queue(lease=1.5)
+    queue.enqueue("default")
+    held = queue.reserve(0)
+    monkeypatch.setattr(queue._keeper._upkeep, "round", failing_always(error))
+    renewals, until = queue._keeper.renewals, time.monotonic() + 3.0
+    while time.monotonic() < until:
+        queue._keeper.stir()  # others enqueue
+        time.sleep(0.1)
+    assert queue._keeper.renewals - renewals >= 3
     held.ack()
+
+
+def failing_always(error: Exception) -> Callable[..., None]:
+    def fails(*args: object, **options: object) -> None:
+        raise error
+
+    return fails
 
 
 # -- servers that are not there, or do not answer -----------------------------------

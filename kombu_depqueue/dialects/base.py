@@ -150,7 +150,7 @@ class Dialect(Steps):
         return connection.cursor()
 
     def begin(self, cursor: Any, *, durable: bool) -> None:
-        """Begin a transaction that will write; `durable=False`: losing it in a power cut does no harm."""
+        """Begin a transaction that will write; `durable=False`: a power cut may take it back."""
         cursor.execute("BEGIN")
 
     def begin_none(self, cursor: Any, *, durable: bool) -> None:

@@ -210,9 +210,10 @@ HINT = """
 SELECT pg_notify(%(prefix)s::text || q, '') FROM unnest(%(queues)s::int[]) AS u(q)
 WHERE EXISTS (SELECT 1 FROM {consumer} WHERE waiting)"""
 
-# Without waiting for the disk: NOTIFY writes a commit record, and is heard only when that is done. (A claim waits for
-# it: if a crash took it back, another would be given what its holder is still working on.)
+# This transaction's commit does not wait for the disk. Not for claims: if a crash took one back, another would be given
+# what its holder is still working on.
 _SOON = "(SELECT set_config('synchronous_commit', 'off', true)) = 'off'"
+# NOTIFY writes a commit record, and is heard when the commit is done.
 HINT_SOON = f"{HINT} AND {_SOON}"
 
 TELL_WATCHERS = "SELECT pg_notify({results}, '')"
@@ -259,7 +260,7 @@ SELECT statement_timestamp(), u.id, u.queue_id, u.rank, %(attempt)s::int4, %(max
 FROM unnest(%(queues)s::int4[], %(ranks)s::int2[], %(ids)s::uuid[], %(envelope)s::bytea[], %(body)s::bytea[])
   AS u(queue_id, rank, id, envelope, body)"""
 
-# What it is about ends with those who wait for it.
+# Messages that do not last (events, replies): they end with those who wait for them.
 ADD_JOBS_SOON = f"{ADD_JOBS}\nWHERE {_SOON}"
 
 

@@ -101,21 +101,23 @@ class Transport(base.Transport):
     @property
     def queue(self) -> MessageQueue:
         """The queue behind the connection."""
-        if self._queue is None:
+        queue = self._queue
+        if queue is None:
             raise QueueClosed("the connection is closed")
-        return self._queue
+        return queue
 
     @property
     def deliveries(self) -> Deliveries:
         """The buffers of the connection, made at the first consumer."""
         with self._lock:
-            if self._deliveries is None:
+            deliveries = self._deliveries
+            if deliveries is None:
                 client: Any = self.client
                 limit = self._options.get("prefetch_limit") or PREFETCH_LIMIT
-                self._deliveries = Deliveries(self.queue, limit, gives_up=len(client.alt) > 1)
+                self._deliveries = deliveries = Deliveries(self.queue, limit, gives_up=len(client.alt) > 1)
                 if self._hub is not None:
                     self._listen(self._hub)
-            return self._deliveries
+            return deliveries
 
     @property
     def prefix(self) -> str:
@@ -139,10 +141,11 @@ class Transport(base.Transport):
 
     def ack(self, claimed: Claimed, *, hurry: bool) -> None:
         """Ack a message: behind the application's back where it consumes, else at once."""
-        if self._deliveries is None:
+        deliveries = self._deliveries
+        if deliveries is None:
             self.queue.ack_messages([claimed])
         else:
-            self._deliveries.ack(claimed, hurry=hurry)
+            deliveries.ack(claimed, hurry=hurry)
 
     def consumes(self) -> None:
         """A consumer was added: outcomes that waited for a connection can be told."""
@@ -156,21 +159,23 @@ class Transport(base.Transport):
     def take_told(self, claimed: Claimed) -> Ending | None:
         """The outcome that was told of a message not acked yet."""
         _outcomes.receive()
-        return None if self._deliveries is None else self._deliveries.settlements.take_told(claimed)
+        deliveries = self._deliveries
+        return None if deliveries is None else deliveries.settlements.take_told(claimed)
 
     def conclude(self, key: Key, job_id: UUID, ending: Ending) -> bool:
         """Tell the outcome of a message consumed here, together with acks; False: it was consumed elsewhere."""
-        if self._deliveries is None or self.in_child:
+        deliveries = self._deliveries
+        if deliveries is None or self.in_child:
             return False
         for one in list(self.channels):
             held = one.holds(key.seq, key.token) if one.owes else None
             if held is not None:
-                self._deliveries.conclude(held, ending, acked=False)
+                deliveries.conclude(held, ending, acked=False)
                 return True
-        if not self._deliveries.has_consumed(key.queue_id):
+        if not deliveries.has_consumed(key.queue_id):
             return False
         known = Claimed(*key, 0, 0, 0, job_id, None, False, None, b"")
-        self._deliveries.conclude(known, ending, acked=True)
+        deliveries.conclude(known, ending, acked=True)
         return True
 
     def verify_connection(self, connection: Any) -> bool:

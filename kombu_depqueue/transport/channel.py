@@ -137,8 +137,9 @@ class Channel(Declarations):
             if len(self._unheard) > 1000:
                 self._unheard.clear()
             self._unheard[key] = time.monotonic() + UNHEARD
-        if not targets and self.connection.deadletter_queue:
-            targets = [self._facts_of(self._named(self.connection.deadletter_queue))]
+        last = self._open.deadletter_queue if not targets else None
+        if last:
+            targets = [self._facts_of(self._named(last))]
         return kind, targets
 
     def _refuse_beyond(self, target: Binding, coming: int) -> None:
@@ -158,8 +159,8 @@ class Channel(Declarations):
         """Limit how many messages may be unacked; 0 = no limit."""
         grown = prefetch_count == 0 or prefetch_count > self.prefetch_count
         self.prefetch_count = prefetch_count
-        if grown and self._consumers:
-            self._open.deliveries.credit_changed()
+        if grown:
+            self._may_have_more()
 
     def credit(self, limit: int) -> int:
         """How many more messages may be fetched."""
@@ -199,8 +200,9 @@ class Channel(Declarations):
         self._topology.subscribe(number, self._queue.consumer, (self.channel_id, tag))
         consumer = Consumer(tag, self, stored, number, bool(no_ack), callback or (lambda message: None))
         self._consumers[tag] = consumer
-        self._open.deliveries.add(consumer)
-        self._open.consumes()
+        connection = self._open
+        connection.deliveries.add(consumer)
+        connection.consumes()
         return tag
 
     def basic_cancel(self, consumer_tag: str, **kwargs: Any) -> None:
@@ -208,7 +210,10 @@ class Channel(Declarations):
         consumer = self._consumers.get(consumer_tag)
         if consumer is None:
             return
-        self.connection.deliveries.remove(consumer)
+        if self.connection is None:
+            self._consumers.pop(consumer_tag, None)
+            return
+        self._open.deliveries.remove(consumer)
         left = self._topology.unsubscribe(consumer.number, self._queue.consumer, (self.channel_id, consumer_tag))
         if not left:
             facts = self._topology.queue(consumer.queue)
@@ -253,7 +258,7 @@ class Channel(Declarations):
 
     def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """Acknowledge a message (soon: acks travel in batches; what is not acked comes again)."""
-        if self.connection is None or self.connection.in_child:
+        if self._is_gone:
             return
         tags = [t for t in list(self._unacked) if t <= delivery_tag] if multiple else [delivery_tag]
         for tag in tags:
@@ -271,15 +276,16 @@ class Channel(Declarations):
 
     def _ack(self, tag: int, claimed: Claimed) -> None:
         self.acks, self.acked_at = self.acks + 1, time.monotonic()
+        connection = self._open
         succeeded = self._owing.get(tag)
         if tag in self._unreadable:
             self._queue.conclude_held(claimed, self._queue.ending(JobState.FAILED, reason=UNREADABLE))
             self._may_have_more()
-        elif succeeded is not None and not self.connection.is_told(claimed) and not succeeded():
-            self.connection.deliveries.run_on(claimed)
+        elif succeeded is not None and not connection.is_told(claimed) and not succeeded():
+            connection.deliveries.run_on(claimed)
         else:
             hurry = self.prefetch_count > 0 and self.has_room(self.credit(self.prefetch_count + self.reserve))
-            self.connection.ack(claimed, hurry=hurry)
+            connection.ack(claimed, hurry=hurry)
 
     def unreadable(self, delivery_tag: int) -> None:
         """A message could not be decoded: if it is acked all the same, it has not succeeded."""
@@ -304,9 +310,9 @@ class Channel(Declarations):
     def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:
         """Refuse a message: back to its place at once, or dead."""
         held = self._unacked.get(delivery_tag)
-        if held is None:
+        if held is None or self._is_gone:
             return
-        told = self.connection.take_told(held)
+        told = self._open.take_told(held)
         if requeue:
             self._give_back([held])
         else:
@@ -331,14 +337,15 @@ class Channel(Declarations):
         self._may_have_more()
 
     def _may_have_more(self) -> None:
-        if self._consumers:
-            self.connection.deliveries.credit_changed()
+        connection = self.connection
+        if self._consumers and connection is not None:
+            connection.deliveries.credit_changed()
 
     def flow(self, active: bool = True) -> None:
         """Fetch no more for this channel (`active=False`), or again."""
         self.flowing = active
-        if active and self._consumers:
-            self.connection.deliveries.credit_changed()
+        if active:
+            self._may_have_more()
 
     def create_publish_batch(self, max_size: int) -> PublishBatch:
         """Collect messages and insert them together (Kombu 5.7)."""

@@ -37,10 +37,17 @@ class Declarations(base.StdChannel):
 
     @property
     def _open(self) -> Any:
-        """The connection. Raises QueueClosed: another thread, perhaps, has closed this channel."""
-        if self.connection is None:
+        """The connection. Raises QueueClosed if this channel was closed, perhaps by another thread."""
+        connection = self.connection
+        if connection is None:
             raise QueueClosed("the channel is closed")
-        return self.connection
+        return connection
+
+    @property
+    def _is_gone(self) -> bool:
+        """Whether what it held has been given back already, or is not this process's."""
+        connection = self.connection
+        return connection is None or bool(connection.in_child)
 
     @property
     def _queue(self) -> Any:
@@ -134,8 +141,9 @@ class Declarations(base.StdChannel):
             number = facts.number
             return queue_declare_ok_t(name, self._topology.ready(number), self._topology.consumers(number))
         given = checked(arguments)
-        if self.connection.prefix and given.get("x-dead-letter-exchange") == "":
-            given[PREFIX] = self.connection.prefix
+        prefix = self._open.prefix
+        if prefix and given.get("x-dead-letter-exchange") == "":
+            given[PREFIX] = prefix
         if exclusive:
             self._queue.join()  # what ends with us has to know when we die
         owner = self._queue.consumer if exclusive else None

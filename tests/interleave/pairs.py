@@ -671,7 +671,7 @@ def outcome_and_publish(s: Scene) -> Any:
     """What a task came to is told before it is there.
 
     The message may come to stand beside the end that it did not see: a lock for this alone would cost every publish
-    of Celery more than it is worth. It is run as any other, and then there is one record, of its last run.
+    of Celery more than it is worth. It is run as any other message, and then there is one record, of its last run.
     """
     x = uuid4()
     told = s.a.ending(FAILED, reason="so")
@@ -679,8 +679,9 @@ def outcome_and_publish(s: Scene) -> Any:
     def check(outcomes: list[Any]) -> None:
         assert not any(map(failed, outcomes))
         assert s.state(x) in (FAILED, READY)
-        if work(s.c) is not None:
-            assert s.state(x) is SUCCEEDED
+        waited = s.state(x) is READY
+        assert not waited or work(s.c) == x
+        assert s.state(x) is (SUCCEEDED if waited else FAILED)
 
     return [lambda: s.a.conclude(x, told), lambda: s.b.publish([entry(x)])], check
 

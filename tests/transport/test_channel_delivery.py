@@ -412,7 +412,6 @@ def test_close_gives_back_at_once_in_place_and_flagged(connect: MakeConnection, 
 
 
 def test_a_closed_channel_says_so(connect: MakeConnection) -> None:
-    """Another thread may have closed it in the middle of a call."""
     channel = connect().channel()
     declare(channel, "q")
     message = channel.prepare_message("1")
@@ -428,6 +427,43 @@ def test_a_closed_channel_says_so(connect: MakeConnection) -> None:
         with pytest.raises(QueueClosed):
             call()
     assert issubclass(QueueClosed, connect().recoverable_connection_errors), "whoever publishes connects anew"
+
+
+def test_a_channel_that_is_closed_in_the_middle_of_a_call_says_so(
+    connect: MakeConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = connect().channel()
+    declare(channel, "q")
+    numbers = channel._queue.numbers
+
+    def closed_meanwhile(names: Any) -> Any:
+        found = numbers(names)
+        channel.close()
+        return found
+
+    monkeypatch.setattr(channel._queue, "numbers", closed_meanwhile)
+    with pytest.raises(QueueClosed):
+        channel.basic_consume("q")
+
+
+def test_what_a_channel_lost_with_its_connection_can_be_settled_by_nobody_and_breaks_nothing(
+    connect: MakeConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is away while the connection is closed: nothing could be given back; its lease ends by itself."""
+    channel = connect().channel()
+    inbox = Inbox(channel, "q")
+    for number in range(2):
+        publish(channel, number, "q")
+    held = inbox.take(2)
+    monkeypatch.setattr(channel, "basic_recover", failing_once(channel.basic_recover))
+    channel.connection.close_connection(channel.connection)
+    assert channel.connection is None
+    assert channel._unacked
+    channel.basic_ack(held[0].delivery_tag)
+    channel.basic_reject(held[1].delivery_tag, requeue=True)
+    channel.basic_cancel(next(iter(channel._consumers), "none"))
+    channel.flow(True)
+    channel.basic_qos(0, 9)
 
 
 def test_acks_are_not_lost_by_an_immediate_close(connect: MakeConnection) -> None:

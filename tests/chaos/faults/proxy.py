@@ -45,6 +45,10 @@ class Cut:
         return message.decides and (not self.matching or any(self.matching in said for said in message.said))
 
 
+SETTLED = 0.02
+"""Seconds after which the loop has done what it had to."""
+
+
 class Proxy:
     """Passes on what clients and server say, until it is told otherwise; to be used from any thread."""
 
@@ -144,10 +148,10 @@ class Proxy:
     async def _stop(self) -> None:
         if self._server is not None:
             self._server.close()
-            await asyncio.sleep(0)  # who is let in already is a pair from now on
+            await asyncio.sleep(SETTLED)  # who is let in already is a pair from now on
         while self.pairs:  # also those that had been let in and not yet begun
             await self._cut_all()
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(SETTLED)  # a connection that is aborted is closed a turn later
 
     async def _cut_all(self) -> int:
         for pair in (pairs := list(self.pairs)):
