@@ -121,6 +121,10 @@ def stale(case: _Case) -> Iterator[str]:
     for settle in case.job.settles:
         if settle.outcome != OK:
             continue
+        if settle.how == "requeue" and not case.rules.hold:
+            # Its connection may have been cut, and the job be in nobody's hands or another's since: whether by this very
+            # requeue cannot be told. It changes nothing; if it did, I4 and I13 would show it.
+            continue
         attempt = case.attempts.get(settle.token, inf)
         for later in case.job.deliveries:
             if later.attempt > attempt and later.complete < settle.invoke:

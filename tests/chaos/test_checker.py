@@ -120,6 +120,12 @@ LEGAL: dict[str, Case] = {
         HOLD,
         None,
     ),
+    "an old token gives back what others have had, and its connection was cut": (
+        "I5",
+        handed_out().reserve(6, 7, 2).settle("requeue", 8, 9),
+        Rules(),
+        None,
+    ),
     "an old token is refused": ("I5", handed_out().reserve(6, 7, 2).settle("ack", 8, 9, said="lost"), HOLD, None),
     "delivered while its dependency was being finished": (
         "I6",
