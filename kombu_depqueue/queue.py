@@ -287,19 +287,12 @@ class JobQueue(Operations):
         reservation.settled = True
         self._keeper.drop(reservation.key.seq, reservation.key.token)
 
-    def _ended_before(self, reservation: Reservation, state: JobState, result: Any) -> None:
-        """It was not held: settled if this very hand-out ended it. Raises LeaseLost, Canceled."""
-        ended = self._ended_so(reservation, state, result)  # if that fails it is not known, and may be asked again
-        self._settled(reservation)
-        if not ended:
-            raise self._lease_lost(reservation.job_id)
-
     def _ended_so(self, reservation: Reservation, state: JobState, result: Any = None) -> bool:
         """Whether this very hand-out ended the job: by an answer that was lost, or in the caller's transaction."""
         try:
             status = self._records.status(reservation.job_id)
         except NotExist:
-            return reservation.joined  # ended, and pruned since
+            return reservation.joined and state is JobState.SUCCEEDED  # acked in the caller's transaction; pruned since
         same = status.state is state and status.attempt == reservation.attempt and status.result == result
         if same and not reservation.joined:
             self._database.make_sure()

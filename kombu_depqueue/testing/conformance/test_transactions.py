@@ -300,6 +300,23 @@ def test_a_rolled_back_ack_leaves_the_lease_renewed(make_queue: MakeQueue, engin
     assert queue.status(reservation.job_id).attempt == 1
 
 
+@pytest.mark.parametrize("how", ["ack", "ack_many", "fail"])
+def test_asked_again_when_the_record_of_a_committed_ack_is_gone(queue: JobQueue, engine: Engine, how: str) -> None:
+    """The hand-out itself knows of its ack; that it has failed is not true, and is not taken."""
+    queue.enqueue("default")
+    reservation = queue.reserve(0)
+    with engine.begin() as mine:
+        reservation.ack(connection=mine)
+    queue.delete(reservation.job_id)
+    if how == "ack":
+        reservation.ack()
+    elif how == "ack_many":
+        assert queue.ack_many([reservation]) == []
+    else:
+        with pytest.raises(LeaseLost):
+            reservation.fail("so")
+
+
 def test_an_ack_and_the_next_job_in_one_transaction(queue: JobQueue, engine: Engine) -> None:
     first = queue.enqueue("default", 1)
     reservation = queue.reserve(0)
