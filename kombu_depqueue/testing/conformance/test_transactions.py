@@ -307,7 +307,7 @@ def test_asked_again_when_the_record_of_a_committed_ack_is_gone(queue: JobQueue,
     reservation = queue.reserve(0)
     with engine.begin() as mine:
         reservation.ack(connection=mine)
-    queue.delete(reservation.job_id)
+    queue.delete_job(reservation.job_id)
     if how == "ack":
         reservation.ack()
     elif how == "ack_many":
