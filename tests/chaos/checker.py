@@ -243,9 +243,9 @@ def paused(case: _Case) -> Iterator[str]:
     for queue in queues:
         pauses = [p for p in case.book.pauses.get(queue, ()) if p.outcome == OK]
         resumes = case.book.resumes.get(queue, ())
-        for pause in pauses:
-            until = min((r.invoke for r in resumes if r.complete > pause.invoke), default=inf)
-            if any(pause.complete < d.invoke and d.complete < until for d in case.job.deliveries):
+        for delivery in case.job.deliveries:
+            resumed = max((r.complete for r in resumes if r.invoke <= delivery.complete), default=-inf)
+            if any(p.complete < delivery.invoke and resumed <= p.invoke for p in pauses):
                 yield f"handed out while queue {queue} was paused"
 
 
