@@ -21,7 +21,7 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from model.channels import ChannelMachine
 from model.native import QueueMachine
 
-from kombu_depqueue import cursor, limits
+from kombu_depqueue import cursor, limits, transport
 from kombu_depqueue.keeper import Keeper
 from kombu_depqueue.testing.fixtures import Database, Place
 from kombu_depqueue.transport.delivery import Deliveries
@@ -49,9 +49,10 @@ FOCUS = {
 
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No thread does anything by itself, slow claims are no reason to use cursors, and limits are always counted."""
+    """No thread does anything by itself, a slow machine changes nothing, and limits are always counted."""
     monkeypatch.setattr(Keeper, "_run", lambda self: None)
     monkeypatch.setattr(Deliveries, "_run", lambda self: None)
+    monkeypatch.setattr(transport, "TURN", float("inf"))
     monkeypatch.setattr(cursor, "SLOW", float("inf"))
     monkeypatch.setattr(limits, "FRESH", -1.0)
     monkeypatch.setattr(limits, "SHARE", 10**9)
