@@ -209,12 +209,14 @@ class JobQueue(Operations):
         self._check()
         given = list(reservations)
         todo = [r for r in given if isinstance(r, Reservation) and not r.settled]
-        if not todo:
-            return []
-        acks = Acks([(r.key, r.job_id) for r in todo])
-        self._store.ack_many(acks)
-        self._woken_by_end(acks.queues)
-        lost = [r for r in todo if r.key.seq not in acks.ended]
+        left, lost = todo, todo[:0]
+        while left:
+            some = {r.key.seq: r for r in left}  # of a job's hand-outs one at a time: the answer names the job
+            acks = Acks([(r.key, r.job_id) for r in some.values()])
+            self._store.ack_many(acks)
+            self._woken_by_end(acks.queues)
+            lost += [r for seq, r in some.items() if seq not in acks.ended]
+            left = [r for r in left if some[r.key.seq] is not r]
         lost = [r for r in lost if not self._ended_so(r, JobState.SUCCEEDED)]
         for r in todo:  # not before it is known how all stand: else asking again would get no answer
             self._settled(r)

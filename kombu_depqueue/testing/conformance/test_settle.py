@@ -223,6 +223,17 @@ def test_ack_many_returns_those_whose_lease_was_lost(make_queue: MakeQueue) -> N
     assert queue.status(lost.job_id).result == "winner"
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_ack_many_tells_the_hand_outs_of_one_job_apart(make_queue: MakeQueue, first: int) -> None:
+    queue, winner = make_queue(lease=0.3), make_queue()
+    queue.enqueue("default")
+    stale = queue.reserve(0, renew=False)
+    both = [stale, winner.reserve(15)]
+    assert winner.ack_many([both[first], both[1 - first]]) == [stale]
+    status = queue.status(stale.job_id)
+    assert (status.state, status.attempt) == (JobState.SUCCEEDED, 2)
+
+
 def test_ack_many_releases_dependents(queue: JobQueue) -> None:
     ids = [queue.enqueue("default", n) for n in range(10)]
     last = queue.enqueue("last", depends_on=ids)
