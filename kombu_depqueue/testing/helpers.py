@@ -32,6 +32,7 @@ __all__ = [
     "end_job",
     "failing_once",
     "in_threads",
+    "overheard",
     "reserve_and_lose",
     "say",
     "wait_for_state",
@@ -62,6 +63,21 @@ def failing_once(function: Callable[..., T], error: Exception | None = None) -> 
         return function(*args, **options)
 
     return call
+
+
+def overheard(patch: pytest.MonkeyPatch) -> list[str]:
+    """From now on all statements that the store sends to PostgreSQL."""
+    from kombu_depqueue.dialects.lean import LeanCursor
+
+    said: list[str] = []
+    execute = LeanCursor.execute
+
+    def listen(cursor: LeanCursor, sql: str, values: Any = None) -> None:
+        said.append(sql)
+        execute(cursor, sql, values)
+
+    patch.setattr(LeanCursor, "execute", listen)
+    return said
 
 
 def wait_for_state(queue: JobQueue, job_id: UUID, *states: JobState, timeout: float = 15.0) -> JobState:

@@ -210,10 +210,11 @@ class Channel(Declarations):
         consumer = self._consumers.get(consumer_tag)
         if consumer is None:
             return
-        if self.connection is None:
+        connection = self.connection
+        if connection is None:  # what it had was given back with it
             self._consumers.pop(consumer_tag, None)
             return
-        self._open.deliveries.remove(consumer)
+        connection.deliveries.remove(consumer)
         left = self._topology.unsubscribe(consumer.number, self._queue.consumer, (self.channel_id, consumer_tag))
         if not left:
             facts = self._topology.queue(consumer.queue)

@@ -9,11 +9,10 @@ from sqlalchemy import Engine
 
 from kombu_depqueue import JobMessage, JobQueue, JobState
 from kombu_depqueue.dialects import Tx
-from kombu_depqueue.dialects.lean import LeanCursor
 from kombu_depqueue.dialects.steps import STATUS
 from kombu_depqueue.store import Acks
 from kombu_depqueue.testing.fixtures import MakeQueue
-from kombu_depqueue.testing.helpers import wait_until
+from kombu_depqueue.testing.helpers import overheard, wait_until
 
 pytestmark = pytest.mark.only("postgresql")
 
@@ -77,22 +76,16 @@ def test_only_hints_do_not_wait_for_the_disk(
     make_queue: MakeQueue, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A claim does: if a crash took it back, another would be given what its holder is still working on."""
-    said: list[str] = []
-    execute = LeanCursor.execute
-
-    def listen(cursor: LeanCursor, sql: str, values: Any = None) -> None:
-        said.append(sql)
-        execute(cursor, sql, values)
 
     def soon(*words: str) -> set[bool]:
         """Whether these did not wait, of all that was sent since."""
-        sent = ["synchronous_commit" in sql for sql in said if all(word in sql for word in words)]
-        said.clear()
-        return set(sent)
+        sent = said[:]
+        del said[: len(sent)]  # what is just being sent stays for the next look
+        return {"synchronous_commit" in sql for sql in sent if all(word in sql for word in words)}
 
     queue = make_queue()
     queue.enqueue_many([JobMessage.new("default", n) for n in range(4)])
-    monkeypatch.setattr(LeanCursor, "execute", listen)
+    said = overheard(monkeypatch)
     held = queue.reserve_many(2, 0)
     assert soon("UPDATE", "lease_token") == {False}
     held[0].ack()

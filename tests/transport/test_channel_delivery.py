@@ -15,7 +15,7 @@ from transport_helpers import Inbox, MakeConnection, bind, contents, declare, de
 
 from kombu_depqueue.errors import InvalidJob, QueueClosed, StorageError
 from kombu_depqueue.testing.fixtures import RunProcess
-from kombu_depqueue.testing.helpers import failing_once, wait_until
+from kombu_depqueue.testing.helpers import failing_once, overheard, wait_until
 from kombu_depqueue.transport import delivery
 
 
@@ -631,20 +631,11 @@ def test_a_consumer_mixin(connect: MakeConnection) -> None:
 def test_only_what_does_not_last_is_published_without_waiting_for_the_disk(
     connect: MakeConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kombu_depqueue.dialects.lean import LeanCursor
-
-    said: list[str] = []
-    execute = LeanCursor.execute
-
-    def listen(cursor: LeanCursor, sql: str, values: Any = None) -> None:
-        said.append(sql)
-        execute(cursor, sql, values)
-
     channel = connect().channel()
     declare(channel, "kept")
     bind(channel, "events", {"kept": ["e"]})
     Queue("fleeting", Exchange("events"), "e", auto_delete=True, durable=False)(channel).declare()
-    monkeypatch.setattr(LeanCursor, "execute", listen)
+    said = overheard(monkeypatch)
     for exchange, key, waits in (("", "fleeting", False), ("", "kept", True), ("events", "e", True)):
         said.clear()
         channel.basic_publish(channel.prepare_message("1", content_type="text/plain"), exchange, key)
