@@ -6,14 +6,16 @@ vacuum away, the dead ones of all jobs done since (155,000: 40 ms, and 423 inste
 of 3,000 jobs/s). So when claims are slow they start behind the jobs that were
 claimed a moment ago - if that proves to be faster. What the cursor may have jumped
 over - jobs whose transaction committed late, or whose lease expired - is found by
-looking from the head again, which is done whenever it is worth it: when a claim
-finds too little or upkeep has released jobs, for 1 % of the time; and after 5 s.
+looking from the head again, which costs more the longer the snapshot is open (half a
+million dead rows: 240 ms), so it has its share of the time: 1 % when a claim found too
+little or jobs were released, 10 % when it found nothing; and 5 s after the last look.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 
 from kombu_depqueue.dialects.steps import Claimed, Lane
 from kombu_depqueue.keeper import Keeper
@@ -27,12 +29,12 @@ ROW = 5
 """... and so many of them in a row, so that a hiccup of the machine is not taken for it."""
 LAG = 200
 """Order numbers that a cursor stays behind, for transactions that commit a little late."""
-SHARE = 100
-"""A look from the head that took t seconds is repeated after SHARE * t at the earliest ..."""
+BUSY, IDLE = 100, 10
+"""A look from the head that took t seconds is repeated after so many times t at the earliest: with work, without ..."""
 SOONEST, LATEST = 0.05, 5.0
 """... but not within 50 ms, and after 5 s at the latest."""
-FRESH = 0.25
-"""Seconds for which the priorities present in a queue are remembered."""
+RANKS = 256
+"""Ranks, the priorities from the highest down, are below this."""
 
 
 class Cursors:
@@ -88,49 +90,53 @@ class _Slow:
         self, keeper: Keeper, store: Store, queues: Sequence[int], cost: float, claimed: Sequence[Claimed]
     ) -> None:
         self._keeper, self._store, self._queues = keeper, store, list(queues)
-        self._lanes: dict[tuple[int, int], int] = {}
+        self._after: dict[int, dict[int, int]] = {queue: {0: 0} for queue in queues}
+        """By queue and rank: the order number behind which to look."""
         self._cost = cost
-        self._rewound = self._refreshed = time.monotonic()
+        self._rewound = time.monotonic()
+        self._in_a_row = 0
         self.hurried = False
         self.over = False
-        self._refresh()
         self._advance(claimed)
 
     def claim(self, limit: int, *, last: bool, acks: Acks | None) -> list[Claimed]:
         """Lease jobs behind the cursors; from the head when that is due."""
-        now = time.monotonic()
-        due = min(LATEST, max(SOONEST, self._cost * SHARE))
-        if now - self._rewound >= (due if self.hurried else LATEST):
+        if self._is_due(BUSY if self.hurried else None):
             return self._rewind(limit)
-        if now - self._refreshed >= FRESH:
-            self._refresh()
-        lanes = [Lane(q, r, after) for (q, r), after in self._lanes.items()]
-        claimed = self._keeper.claim(limit, lanes=lanes, acks=acks)
-        if claimed and self._store.claim_seconds > self._cost / 2:
+        claimed = self._keeper.claim(limit, lanes=self._lanes(), acks=acks)
+        slow = claimed and self._store.claim_seconds > self._cost / 2
+        self._in_a_row = self._in_a_row + 1 if slow else 0
+        if self._in_a_row >= ROW:
             self.over = True  # what is slow here is not the way to the first job
         self._advance(claimed)
-        if not claimed:  # there is time to look more thoroughly
-            due = 0.0 if last else max(SOONEST, self._cost * SHARE / 10)
-        if len(claimed) < limit and now - self._rewound >= due:
+        if len(claimed) < limit and ((last and self.hurried) or self._is_due(BUSY if claimed else IDLE)):
             with self._keeper.handing_out(claimed):
                 claimed += self._rewind(limit - len(claimed))
         return claimed
 
+    def _is_due(self, share: int | None) -> bool:
+        """Whether to look from the head: so many times what the last look took after it."""
+        soonest = LATEST if share is None else min(LATEST, max(SOONEST, self._cost * share))
+        return time.monotonic() - self._rewound >= soonest
+
     def _rewind(self, limit: int) -> list[Claimed]:
+        self.hurried = False
         claimed = self._keeper.claim(limit, self._queues)
         self._cost = self._store.claim_seconds
-        self._rewound, self.hurried = time.monotonic(), False
+        self._rewound = time.monotonic()
         self._advance(claimed)
         self.over = self._cost < SLOW / 2  # the head is fast again
         return claimed
 
-    def _refresh(self) -> None:
-        self._refreshed = time.monotonic()
-        for queue in self._queues:
-            for rank in self._store.ranks(queue):
-                self._lanes.setdefault((queue, rank), 0)
+    def _lanes(self) -> list[Lane]:
+        """From each cursor to the next, so that priorities that nobody has seen yet are found too."""
+        return [
+            Lane(queue, rank, after[rank], until)
+            for queue, after in self._after.items()
+            for rank, until in pairwise([*sorted(after), RANKS])
+        ]
 
     def _advance(self, claimed: Sequence[Claimed]) -> None:
         for c in claimed:
-            lane = (c.queue_id, c.rank)
-            self._lanes[lane] = max(self._lanes.get(lane, 0), c.seq - LAG)
+            after = self._after[c.queue_id]
+            after[c.rank] = max(after.get(c.rank, 0), c.seq - LAG)

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Executable,
     Float,
     Integer,
+    Select,
     Table,
     and_,
     bindparam,
@@ -280,22 +281,28 @@ class Statements:
 
     # claim (PostgreSQL has its own, in one statement)
 
+    def _ready(self, *where: ColumnElement[bool]) -> Select[Any]:
+        j, q = self.t.job.c, self.t.queue.c
+        active = exists().where(q.id == bindparam("p_queue"), ~q.paused)
+        return select(j.rank, j.seq).where(j.queue_id == bindparam("p_queue"), *where, j.consumer_id.is_(None), active)
+
     @statement
     def claimable(self) -> Executable:
         """Ready jobs of one queue in claim order."""
-        j, q = self.t.job.c, self.t.queue.c
-        active = exists().where(q.id == bindparam("p_queue"), ~q.paused)
-        ready = select(j.rank, j.seq).where(j.queue_id == bindparam("p_queue"), j.consumer_id.is_(None), active)
-        return ready.order_by(j.rank, j.seq).limit(bindparam("p_limit", type_=_I))
+        j = self.t.job.c
+        return self._ready().order_by(j.rank, j.seq).limit(bindparam("p_limit", type_=_I))
 
     @statement
     def claimable_after(self) -> Executable:
-        """Ready jobs of one queue and priority behind a cursor."""
-        j, q = self.t.job.c, self.t.queue.c
-        active = exists().where(q.id == bindparam("p_queue"), ~q.paused)
-        lane = and_(j.queue_id == bindparam("p_queue"), j.rank == bindparam("p_rank"), j.seq > bindparam("p_after"))
-        ready = select(j.rank, j.seq).where(lane, j.consumer_id.is_(None), active)
-        return ready.order_by(j.seq).limit(bindparam("p_limit", type_=_I))
+        """The same in a lane (see `steps.Lane`); in two parts, each with a range of the index that SQLite sees."""
+        ways = union_all(*(self._ready(part) for part in self._lane()))
+        return ways.order_by("rank", "seq").limit(bindparam("p_limit", type_=_I))
+
+    def _lane(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+        j = self.t.job.c
+        rank: ColumnElement[int] = bindparam("p_rank")
+        behind = and_(j.rank == rank, j.seq > bindparam("p_after"))
+        return behind, and_(j.rank > rank, j.rank < bindparam("p_until"))
 
     @statement
     def claim(self) -> Executable:

@@ -132,10 +132,6 @@ class Store(Arrivals):
         """Whether a claim would find something, without a write."""
         return self.database.read(lambda tx: any(tx.all(self.sql.claimable, p_queue=q, p_limit=1) for q in queues))
 
-    def ranks(self, queue: int) -> list[int]:
-        """The priorities present in a queue."""
-        return [r for (r,) in self.database.read(lambda tx: tx.all(self.sql.ranks, p_queue=queue))]
-
     def claim_by_id(self, consumer: int, token: int, job_id: UUID) -> Claimed:
         """Lease this very job. Raises NotExist, NotPending."""
 

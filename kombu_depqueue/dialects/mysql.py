@@ -239,7 +239,7 @@ class MySQL(Dialect):
         lease = {"p_consumer": wanted.consumer, "p_token": wanted.token}
         if wanted.lanes:
             look, lock = self.sql.claimable_after, self.sql.lock_claimable_after
-            ways = [{"p_queue": lane.queue_id, "p_rank": lane.rank, "p_after": lane.after} for lane in wanted.lanes]
+            ways = [lane.bound for lane in wanted.lanes]
         else:
             look, lock = self.sql.claimable, self.sql.lock_claimable
             ways = [{"p_queue": queue} for queue in wanted.queues]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Executable, Float, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Executable, Float, Integer, bindparam, delete, or_, select, update
 from sqlalchemy.dialects.mysql import insert
 
 from kombu_depqueue.dialects.stepwise import BY_KEY, Stepwise
@@ -38,6 +38,12 @@ class MySQLStatements(Routing):
         """Lock ready jobs of one queue: found in claim order, which is the primary key's."""
         ready: Any = type(self).claimable.make(self)
         return self._locked(ready.with_hint(self.t.job, BY_KEY, "mysql"))
+
+    @statement
+    def claimable_after(self) -> Executable:
+        """Differs: it would sort all of both parts."""
+        j = self.t.job.c
+        return self._ready(or_(*self._lane())).order_by(j.rank, j.seq).limit(bindparam("p_limit", type_=Integer()))
 
     @statement
     def lock_claimable_after(self) -> Executable:

@@ -441,8 +441,8 @@ def _wanted(wanted: Wanted) -> dict[str, Any]:
     values = {"consumer": wanted.consumer, "token": wanted.token, "limit": wanted.limit}
     if not wanted.lanes:
         return {**values, "queues": _array(wanted.queues)}
-    queues, ranks, afters = map(_array, zip(*wanted.lanes, strict=True))
-    return {**values, "queues": queues, "ranks": ranks, "afters": afters}
+    queues, ranks, afters, untils = map(_array, zip(*wanted.lanes, strict=True))
+    return {**values, "queues": queues, "ranks": ranks, "afters": afters, "untils": untils}
 
 
 def _released(rows: list[Any]) -> Released:

@@ -85,11 +85,17 @@ class Claimed(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """The jobs of one queue and priority behind an order number."""
+    """Of one queue the jobs of this rank behind an order number, and all of the ranks between it and `until`."""
 
     queue_id: int
     rank: int
     after: int
+    until: int
+
+    @property
+    def bound(self) -> dict[str, int]:
+        """The values of the statements that look there."""
+        return {"p_queue": self.queue_id, "p_rank": self.rank, "p_after": self.after, "p_until": self.until}
 
 
 class Wanted(NamedTuple):
@@ -158,8 +164,8 @@ class Steps:
         """Lease ready jobs, in order."""
         limit = wanted.limit
         if wanted.lanes:
-            ways = [{"p_queue": lane.queue_id, "p_rank": lane.rank, "p_after": lane.after} for lane in wanted.lanes]
-            found = [row for way in ways for row in tx.all(self.sql.claimable_after, **way, p_limit=limit)]
+            look = self.sql.claimable_after
+            found = [row for lane in wanted.lanes for row in tx.all(look, **lane.bound, p_limit=limit)]
         else:
             found = [row for q in wanted.queues for row in tx.all(self.sql.claimable, p_queue=q, p_limit=limit)]
         if not found:

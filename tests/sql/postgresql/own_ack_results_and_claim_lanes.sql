@@ -25,12 +25,14 @@ told AS (SELECT pg_notify('depqueue_depqueue__0', '') FROM gone WHERE flags & 32
 taken AS (
 UPDATE depqueue.job SET consumer_id = %(consumer)s, lease_token = %(token)s, attempt = attempt + 1,
   claimed_at = statement_timestamp() WHERE ctid = ANY (ARRAY(
-  SELECT j.ctid FROM unnest(%(queues)s::int[], %(ranks)s::int[], %(afters)s::bigint[]) AS c(q, r, s)
+  SELECT j.ctid FROM unnest(%(queues)s::int[], %(ranks)s::int[], %(afters)s::bigint[],
+      %(untils)s::int[])
+    AS c(q, r, s, u)
   JOIN depqueue.queue q ON q.id = c.q AND NOT q.paused CROSS JOIN LATERAL (
-    SELECT ctid, rank, seq FROM depqueue.job WHERE queue_id = c.q AND rank = c.r AND seq > c.s
-        AND consumer_id IS NULL
+    SELECT ctid, rank, seq FROM depqueue.job
+    WHERE queue_id = c.q AND (rank, seq) > (c.r, c.s) AND rank < c.u AND consumer_id IS NULL
       AND (lease_token IS NULL OR lease_token <> ALL (%(held_tokens)s::bigint[]))
-    ORDER BY seq LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED) j
+    ORDER BY rank, seq LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED) j
   ORDER BY j.rank, j.seq LIMIT %(limit)s)) AND consumer_id IS NULL
       AND (lease_token IS NULL OR lease_token <> ALL (%(held_tokens)s::bigint[]))
 RETURNING queue_id, rank, seq, lease_token, attempt, max_attempts, flags, job_id, run_at,
