@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import secrets
 import threading
 import time
@@ -23,8 +24,8 @@ logger = logging.getLogger("kombu_depqueue")
 
 RETRY = 0.5
 """Seconds after which what failed is tried again."""
-SWEEP = 1.0
-"""Seconds between sweeps."""
+SWEEP, FIRST_SWEEP = 1.0, 0.2
+"""Seconds between sweeps, and until the first: who is killed before has told nobody of its session."""
 IDLE_AFTER = 60.0
 """Seconds without a job after which a consumer looks only each `idle_poll_interval`."""
 
@@ -54,7 +55,6 @@ class Keeper:
         """Called about once a second, for what else has to be looked after."""
         self.may_sleep = True
         """Whether it may be gone while there is nothing to do, for the sake of a serverless database."""
-        self._next_sweep = time.monotonic() + SWEEP
         self._told: str | None = None
         """The session that our consumer row names."""
         waiter.session_changed = self.stir
@@ -184,7 +184,8 @@ class Keeper:
 
     def _run(self) -> None:
         next_beat = time.monotonic() + self._settings.lease / 3
-        pause = 0.0
+        next_sweep = time.monotonic() + FIRST_SWEEP
+        pause, most = 0.0, FIRST_SWEEP
         while not self._closed:
             self._stirred.wait(min(pause, max(0.0, next_beat - time.monotonic())))
             self._stirred.clear()
@@ -198,11 +199,11 @@ class Keeper:
                 self._tell_session()
                 looks = self._told is not None and (bool(self.held) or not self._is_asleep())
                 self.wake(self._upkeep.round(looks=looks, accuses=self._waiter.sees_sessions))
-                if time.monotonic() >= self._next_sweep:
-                    self._next_sweep = time.monotonic() + SWEEP
+                if time.monotonic() >= next_sweep:
+                    next_sweep, most = time.monotonic() + SWEEP, math.inf
                     self._waiter.hold_session()  # a consumer that never waits has a session too
                     self.sweep()
-                pause = min(max(self._upkeep.next_event(), 0.01), self.pause())
+                pause = min(max(self._upkeep.next_event(), 0.01), self.pause(), most)
                 time.sleep(COALESCE)
             except QueueClosed:
                 return

@@ -59,6 +59,16 @@ def test_a_killed_process_gives_way_within_five_seconds(
     assert time.monotonic() - begin < SOON + 1
 
 
+def test_who_has_got_a_job_tells_of_its_session_soon(make_queue: MakeQueue) -> None:
+    """Though it never waits, and has nothing to look for: who is killed before is dead at the end of its lease only."""
+    holder = make_queue(lease=LEASE, poll_interval=60.0)
+    holder.enqueue("default")
+    holder.reserve(0)
+    begin = time.monotonic()
+    wait_until(lambda: _session(holder) is not None)
+    assert time.monotonic() - begin < 0.9
+
+
 def test_a_reconnect_is_no_death(make_queue: MakeQueue, engine: Engine) -> None:
     holder, other = make_queue(lease=LEASE), make_queue(lease=LEASE)
     holder.enqueue("default")
