@@ -194,6 +194,7 @@ def _supersede(
         for _, number, flags, *_ in tx.all(sql.take_ended, p_job_id=job_id):
             tx.all(sql.take_ended_body, p_job_id=job_id)
             tell_once(tx, dialect, job_id, number)
+            tx.run(sql.waive_edges, p_job_id=job_id)  # what it waited for when it ended it waits for no more
             ended[job_id] = flags
     return found, ended
 

@@ -287,8 +287,8 @@ class Steps:
 
     def cancel_hopeless(self, tx: Tx, ids: Sequence[UUID], dep_id: UUID, status: int, keep: float) -> list[UUID]:
         """Cancel the jobs whose dependency can never be met; returns those whose own dependents must be told."""
-        tx.all(self.sql.lock_blocked, ids=ids)
-        jobs = [StoredJob(*r) for r in tx.all(self.sql.take_hopeless, ids=ids)]
+        blocked = [i for (i,) in tx.all(self.sql.lock_blocked, ids=ids)]
+        jobs = [StoredJob(*r) for r in tx.all(self.sql.take_hopeless, ids=blocked)] if blocked else []
         if not jobs:
             return []
         tx.run(self.sql.drop_blocked, ids=[j.job_id for j in jobs])

@@ -310,6 +310,20 @@ def test_a_parked_job_goes_on_when_it_is_published_again(channel: Any, queue: Me
     assert queue.status(job).state is JobState.SUCCEEDED
 
 
+def test_an_ended_job_that_is_published_again_waits_for_nothing(channel: Any, queue: MessageQueue) -> None:
+    """Not for what it waited for when it was canceled either, nor does that take it down."""
+    first = publish(channel)
+    job = publish(channel, depends_on=[first])
+    queue.cancel(job)
+    publish(channel, task_id=str(job), **{"x-delay": 600_000})
+    assert queue.status(job).state is JobState.SCHEDULED
+    assert queue.why(job).unmet == ()
+    queue.cancel(first)
+    assert queue.status(job).state is JobState.SCHEDULED
+    publish(channel, task_id=str(job))
+    assert queue.status(job).state is JobState.READY
+
+
 def test_an_id_that_waits_is_superseded(channel: Any, queue: MessageQueue) -> None:
     """A task published again while an older delivery of it is delayed: there is one of it."""
     job = publish(channel, **{"x-delay": 600_000})
