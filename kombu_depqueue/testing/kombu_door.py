@@ -176,7 +176,12 @@ class KombuDoor(JobQueue):
         reservation.settled = True
         getattr(reservation.delivered, how)()
         if how == "ack":
-            reservation.delivered.channel.connection.deliveries.settlements.flush()
+            transport, key = reservation.delivered.channel.connection, reservation.key
+            while True:  # the connection's thread may just be sending it, and not be done yet
+                transport.deliveries.settlements.flush()
+                if (key.seq, key.token) not in transport.queue._keeper.held:
+                    break
+                time.sleep(0.001)
 
 
 class Delivery(Reservation):
