@@ -122,7 +122,7 @@ def test_queue_does_what_the_model_says_of(
     rules = {name for name in dir(QueueMachine) if hasattr(getattr(QueueMachine, name), RULE_MARKER)}
     assert wanted <= rules
     machine = type("Focused", (QueueMachine,), dict.fromkeys(rules - wanted))
-    examples = BRIEF[database.name] * (10 if full else 1)
+    examples = BRIEF[database.name] * (20 if full else 2)
     steps = run(machine, place, database, examples, seed if full else 0)
     record_property("figure", f"{steps.total():,} steps")
     assert set(steps) <= wanted
