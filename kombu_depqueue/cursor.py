@@ -68,8 +68,7 @@ class Cursors:
         cost = self._store.claim_seconds / (1 + len(claimed) / 100)
         self._in_a_row = self._in_a_row + 1 if cost > SLOW else 0
         if self._in_a_row >= ROW and claimed:
-            with self._keeper.handing_out(claimed):
-                self._slow[tuple(queues)] = _Slow(self._keeper, self._store, queues, cost, claimed)
+            self._slow[tuple(queues)] = _Slow(self._keeper, self._store, queues, cost, claimed)
         return claimed
 
     @property
