@@ -51,7 +51,7 @@ class Cursors:
     ) -> list[Claimed]:
         """Lease up to `limit` ready jobs; `acks` may travel with it (look at `acks.done`).
 
-        `last`: the caller gives up if there are none, so be sure.
+        `last`: the caller gives up if there are none, so miss nothing that was released here.
         """
         slow = self._slow.get(tuple(queues))
         if slow is not None:
@@ -72,9 +72,9 @@ class Cursors:
         return claimed
 
     @property
-    def skip(self) -> bool:
-        """Whether some claims do not start at the head."""
-        return bool(self._slow)
+    def hurried(self) -> bool:
+        """Whether jobs were released in front of a cursor, and not looked for yet."""
+        return any(slow.hurried for slow in list(self._slow.values()))
 
     def rewind(self) -> None:
         """Jobs were released in front of the cursors."""
@@ -120,10 +120,17 @@ class _Slow:
 
     def _rewind(self, limit: int) -> list[Claimed]:
         self.hurried = False
-        claimed = self._keeper.claim(limit, self._queues)
+        try:
+            claimed = self._keeper.claim(limit, self._queues)
+        except BaseException:
+            self.hurried = True
+            raise
         self._cost = self._store.claim_seconds
         self._rewound = time.monotonic()
-        self._advance(claimed)
+        for c in claimed:  # behind one that was in front of its cursor there may be more, and of other priorities too
+            after = self._after[c.queue_id]
+            self.hurried = self.hurried or c.seq <= after.get(c.rank, 0)
+            after[c.rank] = min(after.get(c.rank, c.seq), c.seq - 1)
         self.over = self._cost < SLOW / 2  # the head is fast again
         return claimed
 

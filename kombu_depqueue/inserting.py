@@ -194,7 +194,6 @@ def _supersede(
         for _, number, flags, *_ in tx.all(sql.take_ended, p_job_id=job_id):
             tx.all(sql.take_ended_body, p_job_id=job_id)
             tell_once(tx, dialect, job_id, number)
-            tx.run(sql.waive_edges, p_job_id=job_id)  # what it waited for when it ended it waits for no more
             ended[job_id] = flags
     return found, ended
 
@@ -279,9 +278,9 @@ class _Plan:
                 row["p_flags"] |= older[0].flags & (Flag.HAS_DEPENDENTS | Flag.WATCHED)
                 self.renewed.append(older[0].job_id)
             elif entry.job_id in self.ended:
-                # Those that its end was no use to wait for the next one.
+                # Those that its end was no use to wait for the next one; what it waited for itself is no matter now.
                 row["p_flags"] |= self.ended[entry.job_id] & (Flag.HAS_DEPENDENTS | Flag.WATCHED)
-                self.renewed += [entry.job_id] if entry.edges else []
+                self.renewed.append(entry.job_id)
             pending, why = self._plan_edges(entry, ends)
         self.sign([(row, entry)])
         if why is not None and not entry.hold:

@@ -116,6 +116,7 @@ class Keeper:
                 if not self.registered:
                     self._store.rejoin(self.consumer, self.name, self._settings.lease, [])
                     self.registered, self._told = True, None
+                    self.stir()  # tell of the session soon, though there had been a time to sleep
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="depqueue-keeper", daemon=True)
                     self._thread.start()
@@ -133,6 +134,7 @@ class Keeper:
             except BaseException:
                 self._lost.extend(lost)
                 raise
+            self.released()
 
     @contextlib.contextmanager
     def handing_out(self, claimed: Sequence[Claimed]) -> Iterator[None]:

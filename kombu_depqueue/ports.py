@@ -219,8 +219,8 @@ class JobConsumer(Protocol):
         out before its `run_at`, nor before its dependencies have ended.
         `renew=False`: the lease is not renewed in the background; whoever has the token
         keeps it with `refresh_heartbeat`, else it expires after the lease time.
-        While claims from the head of the queue are slow (`cursor.py`), what another process has
-        given back, or committed long after it inserted it, is found within 5 s, not at once.
+        While claims from the head of the queue are slow (`cursor.py`), jobs that another process has
+        given back or lost, or committed long after it inserted them, are found by a look each 5 s.
         Raises: Empty; QueueClosed if the JobQueue is closed while it waits.
         """
         ...

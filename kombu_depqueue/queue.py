@@ -134,7 +134,7 @@ class JobQueue(Operations):
             self._keeper.before_waiting()
             left = self._keeper.pause() if until is None else until - time.monotonic()
             if left <= 0:
-                claimed = self._claim(numbers, limit, last=True) if self._cursors.skip else []
+                claimed = self._claim(numbers, limit, last=True) if self._cursors.hurried else []
                 if claimed and (found := self._reservations(claimed, numbers, renew)):
                     return found
                 raise Empty("no job became ready in time")

@@ -407,12 +407,6 @@ class Reports(Timing):
         return update(d).where(d.c.dep_id == bindparam("p_dep_id", type_=_ID), mask).values(met=True)
 
     @statement
-    def waive_edges(self) -> Executable:
-        """A job waits no more for what it depends on."""
-        d = self.t.dep
-        return update(d).where(d.c.job_id == bindparam("p_job_id", type_=_ID), ~d.c.met).values(met=True)
-
-    @statement
     def schema_facts(self) -> Executable:
         """What is known of the schema."""
         m = self.t.meta.c

@@ -47,7 +47,7 @@ class MySQLStatements(Routing):
 
     @statement
     def lock_claimable_after(self) -> Executable:
-        """The same behind a cursor."""
+        """The same in a lane (see `steps.Lane`)."""
         ready: Any = type(self).claimable_after.make(self)
         return self._locked(ready.with_hint(self.t.job, BY_KEY, "mysql"))
 

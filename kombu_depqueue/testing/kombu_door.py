@@ -177,11 +177,12 @@ class KombuDoor(JobQueue):
         getattr(reservation.delivered, how)()
         if how == "ack":
             transport, key = reservation.delivered.channel.connection, reservation.key
-            while True:  # the connection's thread may just be sending it, and not be done yet
-                transport.deliveries.settlements.flush()
-                if (key.seq, key.token) not in transport.queue._keeper.held:
-                    break
+            give_up = time.monotonic() + 10
+            transport.deliveries.settlements.flush()
+            while (key.seq, key.token) in transport.queue._keeper.held:  # the connection's thread is just sending it
+                assert time.monotonic() < give_up, "an ack is not done"
                 time.sleep(0.001)
+                transport.deliveries.settlements.flush()
 
 
 class Delivery(Reservation):

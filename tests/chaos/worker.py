@@ -61,7 +61,7 @@ class Worker(Program):
         for reservation in held:
             if not self.task.calm and self.chance.random() < 0.5:
                 # Long enough for the former holder of what is redelivered to come back, if it was only stopped.
-                time.sleep(self.chance.uniform(0, 0.7 * self.task.lease if reservation.redelivered else 0.04))
+                self.stopping.wait(self.chance.uniform(0, 0.7 * self.task.lease if reservation.redelivered else 0.04))
             self.end(reservation)
 
     def items(self, *held: Reservation) -> list[list[str]]:

@@ -60,6 +60,24 @@ def test_what_was_given_back_is_found_though_the_cursors_are_beyond(behind: JobQ
     assert taken(behind, 1) == [first]
 
 
+def test_all_that_lies_in_front_of_a_cursor_is_found_by_one_look(
+    behind: JobQueue, make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_queue()
+    jobs = [behind.enqueue("t") for _ in range(6)]
+    held = other.reserve_many(6, 0, queues=QUEUES)
+    for _ in range(cursor.LAG + 50):
+        behind.enqueue("t")
+    drain(behind, QUEUES)
+    later = [behind.enqueue("t") for _ in range(2)]
+    for one in held:
+        one.requeue()
+    monkeypatch.setattr(cursor, "LATEST", 0.0)
+    first = taken(behind, 1)
+    monkeypatch.setattr(cursor, "LATEST", math.inf)
+    assert first + taken(behind, 7) == [*jobs, *later]
+
+
 def test_who_polls_an_empty_queue_looks_from_the_head_for_its_share_only(
     behind: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,12 +77,13 @@ class KombuModel(Model):
         )
 
     def supersede(self, job: Job, newer: Job) -> None:
-        """Another delivery of the same job, as Celery's retries are: it keeps what it waits for, and who waits for it."""
+        """Another delivery of the same job, as Celery's retries are: it keeps what it waits for, unless it has ended,
+        and who waits for it."""
         blocked = job.state is BLOCKED
         for name in ("queue", "priority", "max_attempts", "delayed", "can_expire", "body"):
             setattr(job, name, getattr(newer, name))
         if not job.live:
-            job.hold = newer.hold
+            job.hold, job.deps = newer.hold, newer.deps
         job.attempt, job.redelivered, job.over, job.out_of_time = 0, False, False, False
         job.token = job.lease = job.result = job.reason = None
         self.touched.add(job.id)

@@ -1,4 +1,4 @@
--- The same behind a cursor.
+-- The same in a lane (see `steps.Lane`).
 SELECT depqueue_job.queue_id, depqueue_job.`rank`, depqueue_job.seq, %(p_token)s AS lease_token,
     depqueue_job.attempt + 1 AS attempt, depqueue_job.max_attempts, depqueue_job.flags,
     depqueue_job.job_id, depqueue_job.run_at,

@@ -18,7 +18,7 @@ dropped AS MATERIALIZED (
       ORDER BY b.job_id FOR UPDATE OF b),
 canceled AS (
   DELETE FROM depqueue.wait w USING hopeless h WHERE w.job_id = h.job_id AND w.flags & 4 = 0
-    AND (SELECT count(*) FROM dropped) >= 0 RETURNING w.*, h.dep_id, h.status),
+    AND w.job_id = ANY (ARRAY(SELECT job_id FROM dropped)) RETURNING w.*, h.dep_id, h.status),
 counter AS MATERIALIZED (
   SELECT b.job_id, b.pending, c.n FROM depqueue.blocked b
   JOIN (SELECT job_id, count(*)::int AS n FROM edge WHERE met GROUP BY job_id) c USING (job_id)
