@@ -31,8 +31,6 @@ LIVE = 0
 """Of a dependency: it has not ended (else its status number)."""
 GONE = -1
 """Of a dependency of a job that is retried: it ended long ago, and its record was pruned."""
-ROUNDED = 0.002
-"""Seconds by which a stored time may be too small (SQLite's clock has milliseconds)."""
 TOLD_AT_ONCE = 1000
 """Dependents told in one step."""
 
@@ -165,8 +163,11 @@ def _are_born(tx: Tx, dialect: Dialect, births: Iterable[datetime | None]) -> bo
 
     Told by when they were enqueued, since there may be nothing else left of one that has been run meanwhile.
     """
+    asked = time.monotonic()
     clock: datetime = tx.all(dialect.sql.clock)[0][0]
-    began = clock - timedelta(seconds=time.monotonic() - tx.again + ROUNDED)
+    # The clock was looked at halfway: the older one may be a millisecond old, and it must not be taken for this one.
+    passed = (asked + time.monotonic()) / 2 - tx.again
+    began = clock - timedelta(seconds=passed + dialect.clock_step)
     return any(created is not None and created >= began for created in births)
 
 

@@ -115,6 +115,8 @@ class Dialect(Steps):
     creates_by_default: ClassVar[bool] = False
     has_roles: ClassVar[bool] = False
     """Its users have rights of their own (see `grants`)."""
+    clock_step: ClassVar[float] = 0.0
+    """Seconds by which a stored time may be too small."""
     locks_memory: ClassVar[bool] = False
     """Its driver has locks that do not survive a fork."""
     look_interval: ClassVar[float | None] = None

@@ -46,6 +46,7 @@ class SQLite(Dialect):
     one_writer: ClassVar[bool] = True
     has_change_counter: ClassVar[bool] = True
     creates_by_default: ClassVar[bool] = True
+    clock_step: ClassVar[float] = 0.001
     locks_memory: ClassVar[bool] = True
 
     def __init__(self, settings: Any, engine: object = None) -> None:
