@@ -286,11 +286,15 @@ class Statements:
         active = exists().where(q.id == bindparam("p_queue"), ~q.paused)
         return select(j.rank, j.seq).where(j.queue_id == bindparam("p_queue"), *where, j.consumer_id.is_(None), active)
 
+    def first_ready(self, *where: ColumnElement[bool]) -> Select[Any]:
+        """The first ready jobs of one queue, of those that are so, in claim order."""
+        j = self.t.job.c
+        return self._ready(*where).order_by(j.rank, j.seq).limit(bindparam("p_limit", type_=_I))
+
     @statement
     def claimable(self) -> Executable:
         """Ready jobs of one queue in claim order."""
-        j = self.t.job.c
-        return self._ready().order_by(j.rank, j.seq).limit(bindparam("p_limit", type_=_I))
+        return self.first_ready()
 
     @statement
     def claimable_after(self) -> Executable:

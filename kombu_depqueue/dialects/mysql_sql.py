@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Executable, Float, Integer, bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, Executable, Float, bindparam, delete, or_, select, update
 from sqlalchemy.dialects.mysql import insert
 
 from kombu_depqueue.dialects.stepwise import BY_KEY, Stepwise
@@ -42,8 +42,7 @@ class MySQLStatements(Routing):
     @statement
     def claimable_after(self) -> Executable:
         """Differs: it would sort all of both parts."""
-        j = self.t.job.c
-        return self._ready(or_(*self._lane())).order_by(j.rank, j.seq).limit(bindparam("p_limit", type_=Integer()))
+        return self.first_ready(or_(*self._lane()))
 
     @statement
     def lock_claimable_after(self) -> Executable:
