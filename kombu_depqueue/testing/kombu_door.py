@@ -39,6 +39,7 @@ class KombuDoor(JobQueue):
         self._broker = None if isinstance(url, Engine) else f"depqueue+{url}".replace("depqueue+depqueue", "depqueue")
         self._broker_options = options
         self._opened: dict[tuple[int, int], Any] = {}
+        self._connecting = threading.RLock()
 
     @property
     def kombu(self) -> Any:
@@ -51,6 +52,12 @@ class KombuDoor(JobQueue):
             )
         return self._opened[mine]
 
+    def _open_channel(self) -> Any:
+        """A channel. Kombu does not expect a connection to be released while another thread connects."""
+        with self._connecting:
+            self._check()
+            return self.kombu.channel()
+
     def _left_behind(self) -> Any:
         """The connection of a thread that has ended: tests make many, and the server has room for a hundred."""
         alive = {thread.ident for thread in threading.enumerate()}
@@ -62,11 +69,12 @@ class KombuDoor(JobQueue):
         return None
 
     def close(self) -> None:
-        for (process, _), connection in list(self._opened.items()):
-            if process == os.getpid():
-                connection.release()
-        self._opened.clear()
-        super().close()
+        with self._connecting:
+            for (process, _), connection in list(self._opened.items()):
+                if process == os.getpid():
+                    connection.release()
+            self._opened.clear()
+            super().close()
 
     # publish
 
@@ -77,7 +85,7 @@ class KombuDoor(JobQueue):
         if self._broker is None or not all(map(_has_words, jobs)):
             super()._insert(jobs, connection)
             return
-        with enlist(enlisted() if connection is None else connection), self.kombu.channel() as channel:
+        with enlist(enlisted() if connection is None else connection), self._open_channel() as channel:
             if len(jobs) == 1:
                 channel.basic_publish(self._published(channel, jobs[0]), "", self._routing_key(jobs[0]))
                 return
@@ -123,7 +131,7 @@ class KombuDoor(JobQueue):
         names = [name for _, name in self._names(queues, channels)]
         if self._broker is None or not renew or tuple(channels) != ("",):
             return super().reserve_many(limit, timeout, queues=queues, channels=channels, renew=renew)
-        channel = self.kombu.channel()
+        channel = self._open_channel()
         got: list[Delivery] = []
         try:
             if timeout == 0 and len(names) == 1:

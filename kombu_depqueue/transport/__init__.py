@@ -86,14 +86,16 @@ class Transport(base.Transport):
 
     def establish_connection(self) -> Transport:
         """Really connect, so that a missing server or schema is known now."""
-        url, options, self._options = address_of(self.client)
+        client: Any = self.client
+        url, options, self._options = address_of(client)
         queue = MessageQueue(url, **options)
         try:
             queue.connect()
+            if self.client is None:  # released by another thread meanwhile, which nobody will do again
+                raise QueueClosed("the connection is closed")
         except BaseException:
             queue.close()
             raise
-        client: Any = self.client
         queue.topology.undone = client.declared_entities.clear
         self._queue, self._pid, self.connected = queue, os.getpid(), True
         return self

@@ -14,6 +14,7 @@ from kombu.mixins import ConsumerMixin
 from transport_helpers import Inbox, MakeConnection, bind, contents, declare, depth, publish
 
 from kombu_depqueue.errors import InvalidJob, QueueClosed, StorageError
+from kombu_depqueue.messages import MessageQueue
 from kombu_depqueue.testing.fixtures import RunProcess
 from kombu_depqueue.testing.helpers import failing_once, overheard, wait_until
 from kombu_depqueue.transport import delivery
@@ -444,6 +445,23 @@ def test_a_channel_that_is_closed_in_the_middle_of_a_call_says_so(
     monkeypatch.setattr(channel._queue, "numbers", closed_meanwhile)
     with pytest.raises(QueueClosed):
         channel.basic_consume("q")
+
+
+def test_a_connection_that_is_released_while_it_is_made_leaves_nothing_open(
+    connect: MakeConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection, made = connect(), []
+    real = MessageQueue.connect
+
+    def released_meanwhile(queue: MessageQueue) -> None:
+        made.append(queue)
+        real(queue)
+        connection.release()
+
+    monkeypatch.setattr(MessageQueue, "connect", released_meanwhile)
+    with pytest.raises(QueueClosed):
+        connection.transport.establish_connection()
+    assert [queue.is_closed for queue in made] == [True]
 
 
 def test_what_a_channel_lost_with_its_connection_can_be_settled_by_nobody_and_breaks_nothing(
