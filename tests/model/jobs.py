@@ -39,8 +39,10 @@ class Held:
     consumer: Consumer
     alone: bool = False
     """Its lease stands by itself."""
-    renewed: bool = True
-    """Its consumer still renews it, and gives it back when it closes."""
+    listed: bool = True
+    """Its JobQueue counts it as its own, and takes it again after having been taken for dead."""
+    kept: bool = False
+    """Of a lease that stands by itself: its JobQueue renews it, and gives it back when it closes."""
 
 
 @dataclass(eq=False)

@@ -173,4 +173,4 @@ class Machine(RuleBasedStateMachine):
 
     def held_by(self, consumer: Consumer) -> list[Held]:
         """The reservations that a JobQueue still counts as its own."""
-        return [h for h in self.held if h.consumer is consumer and h.renewed and not h.reservation.settled]
+        return [h for h in self.held if h.consumer is consumer and h.listed and not h.reservation.settled]

@@ -104,7 +104,7 @@ class Passing(Machine):
         consumer.queue.close()
         for job in [j for j in self.model.jobs.values() if j.lease is consumer]:
             self.model.lose(job)
-        for held in [h for h in self.held_by(consumer) if h.job.lease is h]:
+        for held in [h for h in self.held_by(consumer) if h.kept and h.job.lease is h]:
             self.model.lose(held.job)
         self.replace(who)
 

@@ -44,7 +44,7 @@ class Settling(Machine):
     def stand(self, held: Held, renew: bool) -> None:
         """A lease of its own, which nobody renews."""
         if not renew:
-            held.job.lease, held.alone, held.renewed = held, True, False
+            held.job.lease, held.alone, held.listed = held, True, False
 
     def hand_out(self, consumer: Consumer, reservation: Reservation, job: Job) -> Held:
         held = Held(reservation, job, consumer)
@@ -204,8 +204,11 @@ class Settling(Machine):
         held.alone, held.job.state, held.job.lease = True, LEASED, held
         if stood_alone:
             return
-        # Who detaches it goes on renewing it only if it is a reservation of its own.
-        held.renewed = held.renewed and how == "extend"
+        # Who detaches it goes on renewing it only if it is a reservation of its own; of a token's refresh
+        # by another JobQueue its own knows nothing.
+        held.kept = held.listed and how == "extend"
+        if how == "refresh_heartbeat" and self.consumers[who] is held.consumer:
+            held.listed = False
 
     # by id
 
@@ -252,7 +255,7 @@ class Settling(Machine):
             gone = [job.token]
         for one in gone:
             if one.consumer is consumer:
-                one.renewed = False
+                one.listed = False
 
     @precondition(lambda self: self.model.jobs)
     @rule(who=WHO, index=INDEX, retries=st.integers(0, 2))
