@@ -44,7 +44,13 @@ LAYERS = {
     ),
     "L4": Layer(
         "one fault at every place: each statement of each operation fails; servers freeze, vanish, fill up",
-        ("tests/dialects/test_cuts.py", "tests/dialects/test_undone_tries.py", "tests/test_faults.py"),
+        (
+            "tests/dialects/test_cuts.py",
+            "tests/dialects/test_cut_migrations.py",
+            "tests/dialects/test_undone_tries.py",
+            "tests/test_faults.py",
+            "tests/chaos/test_faults_",
+        ),
     ),
     "L5": Layer(
         "chaos: real processes, faults all the time, the history checked afterwards",

@@ -45,8 +45,8 @@ class Cut:
         return message.decides and (not self.matching or any(self.matching in said for said in message.said))
 
 
-SETTLED = 0.02
-"""Seconds after which the loop has done what it had to."""
+TURNS = 10
+"""Turns after which the loop has done what it had to: on a busy machine any time may pass within one."""
 
 
 class Proxy:
@@ -148,10 +148,10 @@ class Proxy:
     async def _stop(self) -> None:
         if self._server is not None:
             self._server.close()
-            await asyncio.sleep(SETTLED)  # who is let in already is a pair from now on
+            await _settled()  # who is let in already is a pair from now on
         while self.pairs:  # also those that had been let in and not yet begun
             await self._cut_all()
-            await asyncio.sleep(SETTLED)  # a connection that is aborted is closed a turn later
+            await _settled()  # a connection that is aborted is closed a turn later
 
     async def _cut_all(self) -> int:
         for pair in (pairs := list(self.pairs)):
@@ -180,6 +180,11 @@ class Proxy:
                 self.cuts.remove(cut)
                 return cut
         return None
+
+
+async def _settled() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0.001)
 
 
 class _Pair:
