@@ -192,7 +192,7 @@ def written(page: str, lines: Iterable[str]) -> str:
 def main(counted: str, page: str) -> None:
     """Write what was counted into a page, and print it."""
     python, cores = platform.python_version(), os.cpu_count()
-    said = f"A full run on {cores} cores with Python {python}; minutes of one process, of which {cores} ran at a time:"
+    said = f"A full run on {cores} cores with Python {python}; the minutes of its processes are added up:"
     lines = [said, "", *table(_read(Path(counted)))]
     print("\n".join(lines))
     path = Path(page)
