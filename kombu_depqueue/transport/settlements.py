@@ -115,9 +115,15 @@ class Settlements:
 
     def _pop(self) -> list[Claimed]:
         todo: list[Claimed] = []
+        seqs: set[int] = set()
         with contextlib.suppress(IndexError):
             while len(todo) < BATCH:
-                todo.append(self._acks.popleft())
+                claimed = self._acks.popleft()
+                if claimed.seq in seqs:  # a job's next hand-out: in one batch nobody could tell whose result is whose
+                    self._acks.appendleft(claimed)
+                    break
+                seqs.add(claimed.seq)
+                todo.append(claimed)
         return self._without_failed(todo) if self._endings else todo
 
     def _without_failed(self, todo: list[Claimed]) -> list[Claimed]:

@@ -22,6 +22,7 @@ from kombu_depqueue.testing.helpers import wait_until
 from kombu_depqueue.transport import conclude
 from kombu_depqueue.transport.codec import AWAITED, JOINS, PROMISED, Message
 from kombu_depqueue.transport.pipe import Pipe, Told
+from kombu_depqueue.transport.settlements import Settlements
 
 MakeMessages = Callable[..., MessageQueue]
 
@@ -217,6 +218,25 @@ def test_an_orphans_outcome_still_counts(make_messages: MakeMessages) -> None:
     assert watcher.status(job).state is JobState.RUNNING
     assert watcher.conclude(job, watcher.ending(JobState.SUCCEEDED, result=b"5"), token=token)
     assert watcher.status(job).result == 5
+
+
+@pytest.mark.parametrize("current_first", [True, False])
+def test_of_two_hand_outs_that_are_told_together_the_current_one_counts(
+    current_first: bool, make_messages: MakeMessages
+) -> None:
+    queue = make_messages()
+    job = queue.enqueue("n")
+    [stale] = queue.claim(queue.numbers(["n"]), 1)
+    queue.give_back([stale], seen=True)  # as when its lease is lost
+    [current] = queue.claim(queue.numbers(["n"]), 1)
+    settlements = Settlements(queue)
+    for claimed in (current, stale) if current_first else (stale, current):
+        result = b'"current"' if claimed is current else b'"stale"'
+        settlements.conclude(claimed, queue.ending(JobState.SUCCEEDED, result=result))
+        settlements.ack(claimed)
+    while settlements:
+        settlements.flush()
+    assert queue.status(job).result == "current"
 
 
 def test_who_comes_back_has_its_jobs_again(make_messages: MakeMessages) -> None:
