@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,7 +38,8 @@ class Plugin(Protocol):
 
 
 _plugins: list[Plugin] = []
-_loaded = False
+_loaded = _loading = False
+_lock = threading.RLock()
 
 
 def plugin() -> Plugin | None:
@@ -51,13 +53,23 @@ def register(one: Plugin) -> None:
 
 
 def load() -> None:
-    """Load the plugins that are installed, once, when Celery is there."""
-    global _loaded
-    if _loaded or "celery" not in sys.modules:
+    """Load the plugins that are installed, once, when Celery is there.
+
+    When it returns they are: of the threads that connect first none may publish what a plugin would have marked.
+    """
+    if not _loaded and "celery" in sys.modules:
+        with _lock:
+            _load()
+
+
+def _load() -> None:
+    global _loaded, _loading
+    if _loaded or _loading:  # by another thread, or by what is being loaded
         return
-    _loaded = True
+    _loading = True
     for entry in entry_points(group=GROUP):
         try:
             entry.load()()
         except Exception:
             logger.exception("plugin %s could not be loaded; going on without it", entry.name)
+    _loaded, _loading = True, False

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,8 +23,10 @@ from transport_helpers import MakeConnection, broker_of, contents, declare, publ
 from transport_workers import Bench
 
 import kombu_depqueue
+from kombu_depqueue import plugins
 from kombu_depqueue.errors import DepQueueError, InvalidJob, SchemaError, StorageError
 from kombu_depqueue.testing.fixtures import Database
+from kombu_depqueue.testing.helpers import in_threads
 from kombu_depqueue.transport import Transport
 
 HERE = Path(__file__).parent
@@ -144,6 +147,23 @@ except RuntimeError as error:
     print(error)
 """
     assert _python(code, path=str(tmp_path)).splitlines() == [str(copy / "__init__.py"), "broken"]
+
+
+def test_of_threads_that_connect_first_none_goes_on_before_plugins_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[float] = []
+
+    def slow() -> None:
+        plugins.load()  # as what a plugin imports may do
+        time.sleep(0.2)
+        loads.append(time.monotonic())
+
+    entry = SimpleNamespace(name="slow", load=lambda: slow)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(plugins, "_loaded", False)
+    monkeypatch.setitem(sys.modules, "celery", sys)
+    returned = in_threads([lambda: plugins.load() or time.monotonic() for _ in range(4)])
+    assert len(loads) == 1
+    assert all(isinstance(moment, float) and moment >= loads[0] for moment in returned)
 
 
 def test_a_missing_dependency_breaks_only_who_uses_it(tmp_path: Path) -> None:
