@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from kombu import Connection, Exchange, Producer, Queue
 from roles import As, execute, granted
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
+from sweep.breaking import BREAKERS
 
 from kombu_depqueue import Duplicate, JobMessage, JobQueue, JobState, QueueFull, StorageError
 from kombu_depqueue.dialects import dialect_for
@@ -91,6 +93,55 @@ def test_a_publisher_publishes_through_kombu_where_all_is_declared(
             producer.publish({"n": n}, exchange="", routing_key="bare", headers={"x-job-id": task["id"][::-1]})
     [tasks] = [q for q in queue.queues() if q.name == "tasks"]
     assert (tasks.ready, tasks.scheduled + tasks.blocked) == (2, 4)
+
+
+@pytest.mark.parametrize("fault", ["cut before", "cut after"])
+def test_a_publisher_may_do_what_the_second_try_of_a_call_takes(
+    fault: str, as_role: As, queue: JobQueue, database: Database, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever statement its connection is lost at: nothing is lost, nothing is there twice, and nobody is told."""
+    first = queue.enqueue("first")
+    queue.resume("t")
+    with (
+        closing(BREAKERS[database.name](engine)) as breaker,
+        Connection(f"depqueue+{as_role('publisher')}") as connection,
+    ):
+        channel = connection.default_channel
+        publisher = connection.transport.queue
+
+        def task(job_id: str) -> None:
+            message = channel.prepare_message("[]", content_type="application/json")
+            message["headers"] = {"task": "a.task", "id": job_id}
+            channel.basic_publish(message, "", "t")
+
+        def given() -> str:
+            return str(JobMessage.new("t").job_id)
+
+        calls: list[Callable[[], object]] = [
+            lambda: publisher.enqueue("t"),
+            lambda: publisher.enqueue("t", job_id=given()),
+            lambda: publisher.enqueue("t", delay=60),
+            lambda: publisher.enqueue("t", depends_on=[first]),
+            lambda: task(given()),
+            lambda: publisher.enqueue_many([JobMessage.new("t"), JobMessage.new("t")]),
+        ]
+        for call in calls:
+            call()  # finds out what it asks only once
+        breaker.attach(publisher._database.dialect, monkeypatch)
+        publisher._database._connections.flush()
+        publisher._database.dialect.engine.dispose()
+        made = len(calls) + 1
+        for call in calls:
+            breaker.arm()
+            call()
+            statements = breaker.count
+            for at in range(1, statements + 1):
+                breaker.arm(at, fault)
+                call()
+                assert breaker.broken
+            made += (1 + statements) * (2 if call is calls[-1] else 1)
+    found = [q for q in queue.queues() if q.name == "t"]
+    assert [q.ready + q.scheduled + q.blocked for q in found] == [made]
 
 
 def test_a_publisher_is_told_that_a_queue_is_full(as_role: As, queue: JobQueue) -> None:
