@@ -49,7 +49,7 @@ LAYERS = {
             "tests/dialects/test_cut_migrations.py",
             "tests/dialects/test_undone_tries.py",
             "tests/test_faults.py",
-            "tests/chaos/test_faults_",
+            "tests/chaos/test_faults_frozen.py",
         ),
     ),
     "L5": Layer(

@@ -86,8 +86,7 @@ class Actor:
     def settle(self, is_blocked: Callable[[int], bool]) -> bool:
         """Wait until it stands before its next statement, or is over (True), or waits for a lock (False)."""
         until = time.monotonic() + PATIENCE
-        # MariaDB and MySQL show for a tenth of a second what they showed before.
-        pause = 0.11 if self.is_mysql else 0.003
+        pause = 0.01 if self.is_mysql else 0.003
         while not self._changed.wait(pause):
             if self.pid is not None and is_blocked(self.pid):
                 return False
@@ -111,11 +110,13 @@ class Stepper:
         """How many statements each took."""
 
     def _is_blocked(self, pid: int) -> bool:
-        query = text("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = :pid")
         if self._watching.dialect.name == "mysql":
-            query = text(
-                "SELECT trx_state = 'LOCK WAIT' FROM information_schema.innodb_trx WHERE trx_mysql_thread_id = :pid"
-            )
+            # Not information_schema.innodb_trx, which stays as it was while anybody reads it ten times a second.
+            status = self._watching.exec_driver_sql("SHOW ENGINE INNODB STATUS").one()[2]
+            sessions = status.partition("LIST OF TRANSACTIONS FOR EACH SESSION")[2].split("---TRANSACTION ")
+            mine = [one for one in sessions if f"thread id {pid}," in one]
+            return any("LOCK WAIT" in one for one in mine)
+        query = text("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = :pid")
         return bool(self._watching.execute(query, {"pid": pid}).scalar())
 
     def run(self, operations: Operations) -> list[Any]:
@@ -146,6 +147,11 @@ class Stepper:
         return [a.outcome for a in actors]
 
 
+def _possible(counts: list[int]) -> int:
+    """How many schedules there would be without locks, which leave fewer choices."""
+    return math.factorial(sum(counts)) // math.prod(map(math.factorial, counts))
+
+
 def next_schedule(taken: list[tuple[int, int]]) -> list[int] | None:
     """The next schedule, depth first; None: that was the last."""
     while taken:
@@ -156,7 +162,10 @@ def next_schedule(taken: list[tuple[int, int]]) -> list[int] | None:
 
 
 def explore(watching: Connection, case: Case, most: int, lot: random.Random) -> tuple[int, bool]:
-    """Run all schedules of a case, or `most` that are drawn; returns how many, and whether that was all of them."""
+    """Run all schedules of a case, or `most` that are drawn; returns how many were run, and whether those were all.
+
+    An operation may take more statements than when it was alone: then `most` are drawn after as many that were not.
+    """
     schedule: list[int] | None = []
     count, whole = 0, True
     while schedule is not None:
@@ -169,10 +178,9 @@ def explore(watching: Connection, case: Case, most: int, lot: random.Random) -> 
             order = "".join(str(choice) for choice, _ in stepper.taken)
             raise AssertionError(f"schedule {order}: outcomes {outcomes!r}: {error!r}") from error
         count += 1
-        if count == 1:
-            # Without locks there would be so many; a lock leaves fewer choices.
-            total = sum(stepper.counts)
-            whole = math.factorial(total) // math.prod(map(math.factorial, stepper.counts)) <= most
+        if whole and (_possible(stepper.counts) > most if count == 1 else count == most):
+            # Those until now are of one corner, if there are more of them than the first one told.
+            whole, most = False, count + most
         schedule = next_schedule(stepper.taken) if whole else drawn(len(operations), lot) if count < most else None
     return count, whole
 
