@@ -1,7 +1,7 @@
 """All interleavings of pairs of operations that may collide, statement by statement, on real sessions of a server.
 
 `interleave/pairs.py` has the operations, `interleave/stepper.py` runs them, and after each
-interleaving `interleave/truth.py` looks at the tables. Where a pair has more than a few hundred
+interleaving `interleave/truth.py` looks at the tables. Where a pair has more than a hundred
 interleavings, as many are drawn by lot; without `--full`, fewer.
 """
 
@@ -27,7 +27,7 @@ from kombu_depqueue.keeper import Keeper
 from kombu_depqueue.messages import MessageQueue
 from kombu_depqueue.testing.fixtures import Database, MakeQueue, Place
 
-MOST = 250
+MOST = 100
 """So many interleavings of a pair, where all are wanted: all of them, if there are no more."""
 DRAWN = 4
 SHARDS = 4
