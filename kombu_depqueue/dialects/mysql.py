@@ -248,7 +248,7 @@ class MySQL(Dialect):
         lease = {"p_consumer": wanted.consumer, "p_token": wanted.token}
         if wanted.lanes:
             look, lock = self.sql.claimable_after, self.sql.lock_claimable_after
-            ways = [lane.bound for lane in wanted.lanes]
+            ways = [{**lane.bound, "ranks": lane.whole} for lane in wanted.lanes]
         else:
             look, lock = self.sql.claimable, self.sql.lock_claimable
             ways = [{"p_queue": queue} for queue in wanted.queues]

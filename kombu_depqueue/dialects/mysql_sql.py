@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sqlalchemy import ColumnElement, Executable, Float, bindparam, delete, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Executable,
+    Float,
+    and_,
+    bindparam,
+    delete,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.mysql import insert
 
 from kombu_depqueue.dialects.stepwise import BY_KEY, Stepwise
@@ -41,14 +53,20 @@ class MySQLStatements(Routing):
 
     @statement
     def claimable_after(self) -> Executable:
-        """Differs: it would sort all of both parts."""
-        return self.first_ready(or_(*self._lane()))
+        """Differs: one range of the index for each priority that a lane has wholly.
+
+        InnoDB notices the end of a range at a row that is there; until then it passes by all that were deleted and
+        that an old snapshot still sees. With `rank > ... AND rank < ...` 20,000 of those took 5 ms, so 0.6 ms.
+        """
+        j = self.t.job.c
+        last: ColumnElement[int] = bindparam("p_after", type_=BigInteger())
+        behind = and_(last > literal_column("0"), j.rank == bindparam("p_rank"), j.seq > last)
+        return self.first_ready(or_(behind, among(j.rank, "ranks"))).with_hint(self.t.job, BY_KEY, "mysql")
 
     @statement
     def lock_claimable_after(self) -> Executable:
         """The same in a lane (see `steps.Lane`)."""
-        ready: Any = type(self).claimable_after.make(self)
-        return self._locked(ready.with_hint(self.t.job, BY_KEY, "mysql"))
+        return self._locked(type(self).claimable_after.make(self))
 
     def _these(self) -> list[ColumnElement[bool]]:
         names = ("queues", "ranks", "seqs")

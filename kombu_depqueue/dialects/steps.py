@@ -97,6 +97,11 @@ class Lane(NamedTuple):
         """The values of the statements that look there."""
         return {"p_queue": self.queue_id, "p_rank": self.rank, "p_after": self.after, "p_until": self.until}
 
+    @property
+    def whole(self) -> set[int]:
+        """The ranks of which all jobs are in it; and one that no job has, so that there always is one."""
+        return {-1, *range(self.rank if not self.after else self.rank + 1, self.until)}
+
 
 class Wanted(NamedTuple):
     """What a claim is to lease, for whom: up to `limit` ready jobs of `queues`, or, if there are any, of `lanes`."""

@@ -10,10 +10,9 @@ SELECT depqueue_job.queue_id, depqueue_job.`rank`, depqueue_job.seq, %(p_token)s
     AND coalesce(octet_length(depqueue_job.envelope) <= 16842752,
     true)) THEN depqueue_job.body END AS body
 FROM depqueue_job FORCE INDEX (PRIMARY)
-WHERE depqueue_job.queue_id = %(p_queue)s AND (depqueue_job.`rank` = %(p_rank)s
-    AND depqueue_job.seq > %(p_after)s OR depqueue_job.`rank` > %(p_rank)s
-    AND depqueue_job.`rank` < %(p_until)s) AND depqueue_job.consumer_id IS NULL
-    AND (EXISTS (SELECT *
+WHERE depqueue_job.queue_id = %(p_queue)s AND (%(p_after)s > 0 AND depqueue_job.`rank` = %(p_rank)s
+    AND depqueue_job.seq > %(p_after)s OR depqueue_job.`rank` IN %(ranks)s)
+    AND depqueue_job.consumer_id IS NULL AND (EXISTS (SELECT *
 FROM depqueue_queue
 WHERE depqueue_queue.id = %(p_queue)s AND depqueue_queue.paused = 0)) ORDER BY depqueue_job.`rank`,
     depqueue_job.seq
