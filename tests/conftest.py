@@ -35,7 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.seed = random.randrange(1_000_000)
     config.addinivalue_line("markers", "only(names): about facts of these databases, and run on them alone")
     config.addinivalue_line("markers", "full: run with --full alone")
-    config.pluginmanager.register(Counting(config))
+    if not hasattr(config, "workerinput"):  # each would add its own share to what the one that collects them has
+        config.pluginmanager.register(Counting(config))
     config.addinivalue_line(
         "markers",
         "drawn(names, module=False, chance=1): run in one setting, drawn by lot, of these parameters (database, pool), "

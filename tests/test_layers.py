@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,6 +51,14 @@ def test_figures_are_summed_by_their_unit_and_runs_added_up(tmp_path: Path) -> N
     lines = layers.table(found)
     assert f"| L2 | {LAYERS['L2'].what} | 6 | 4 cells, 2,468 steps | 0.3 |" in lines
     assert "| all | | 6, 2 failed, 2 skipped | | 0.4 |" in lines
+
+
+def test_processes_of_xdist_are_counted_once(tmp_path: Path) -> None:
+    file, test = tmp_path / "layers.json", "tests/test_layers.py::test_the_longest_beginning_counts"
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--benchmark-disable", "--layers", str(file), test]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {name: tally.tests for name, tally in layers._read(file).items()} == {"L1": 1}
 
 
 def test_a_figure_is_a_number_and_a_unit() -> None:
