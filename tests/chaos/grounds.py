@@ -42,9 +42,14 @@ class Ground:
         """Sessions of ours that have been in a transaction for over a second, and do nothing; and held locks."""
         if self.admin is None or self.sessions is None:
             return []
-        query = _IDLE_POSTGRESQL if self.admin.dialect.name == "postgresql" else _IDLE_MYSQL
+        query = text(_IDLE_POSTGRESQL if self.admin.dialect.name == "postgresql" else _IDLE_MYSQL)
+        name = {"name": self.sessions.name}
         with self.admin.connect() as connection:
-            return [str(row) for row in connection.execute(text(query), {"name": self.sessions.name})]
+            found = {str(row) for row in connection.execute(query, name)}
+            if found:  # PostgreSQL lets go of a transaction's locks a moment after it is over
+                time.sleep(0.2)
+                found &= {str(row) for row in connection.execute(query, name)}
+        return sorted(found)
 
 
 # Not the application's own transactions, which may be open while a JobQueue connects for the first time. A lock of a
