@@ -8,6 +8,7 @@ its next connection, as soon as the process has Celery in it; each is a function
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -67,9 +68,22 @@ def _load() -> None:
     if _loaded or _loading:  # by another thread, or by what is being loaded
         return
     _loading = True
-    for entry in entry_points(group=GROUP):
-        try:
-            entry.load()()
-        except Exception:
-            logger.exception("plugin %s could not be loaded; going on without it", entry.name)
-    _loaded, _loading = True, False
+    try:
+        for entry in entry_points(group=GROUP):
+            try:
+                entry.load()()
+            except Exception:
+                logger.exception("plugin %s could not be loaded; going on without it", entry.name)
+        _loaded = True
+    finally:
+        _loading = False
+
+
+def _in_child() -> None:
+    """Another thread of the parent may have been loading at the fork; it is not here."""
+    global _lock, _loading
+    _lock, _loading = threading.RLock(), False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

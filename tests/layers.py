@@ -160,7 +160,7 @@ class Counting:
             terminalreporter.section("seeded bugs")
             terminalreporter.write_line("\n".join(sorted(self.gate)))
         if self.config.option.full:
-            terminalreporter.section("layers (minutes of one process)")
+            terminalreporter.section("layers (minutes of all processes together)")
             terminalreporter.write_line("\n".join(table(self.tallies)))
         if self.config.option.layers is not None:
             _add_up(Path(self.config.option.layers), self.tallies)

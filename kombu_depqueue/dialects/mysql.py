@@ -93,10 +93,7 @@ class MySQL(Dialect):
         return MySQLDialect_pymysql(paramstyle="pyformat")
 
     def make_engine(self, engine: Engine | None) -> Engine:
-        """Differs: a time limit for each answer, for a server that freezes while it greets us.
-
-        The greeting must come in the time that the call has left; later the watchdog is first.
-        """
+        """Differs: a time limit for each answer, for a server that freezes while it greets us (see `_connect`)."""
         if self.settings.schema:
             raise InvalidJob("schema", "MySQL has no schemas within a database; use table_prefix")
         deadline = self.settings.deadline
@@ -122,7 +119,7 @@ class MySQL(Dialect):
                 "autocommit": True,
                 "charset": "utf8mb4",
                 "connect_timeout": max(2, limit),
-                "read_timeout": limit + 1,
+                "read_timeout": limit + 1,  # the watchdog is first, except while connecting
                 "write_timeout": limit + 1,
             },
         )
@@ -131,11 +128,12 @@ class MySQL(Dialect):
         return made
 
     def _connect(self, dialect: Any, record: object, args: list[Any], options: dict[str, Any]) -> Any:
-        limit = options["read_timeout"]
+        left, limit = max(1, math.ceil(self.time_left())), options["read_timeout"]
+        own = {"connect_timeout": min(options["connect_timeout"], left)}
         if "pymysql" in self.drivers:  # mysqlclient could not be told otherwise afterwards
-            options["read_timeout"] = min(limit, max(1, math.ceil(self.time_left())))
+            own["read_timeout"] = min(limit, left)
         try:
-            made = dialect.connect(*args, **options)
+            made = dialect.connect(*args, **{**options, **own})
         except TypeError as error:  # an option in the URL that the driver does not know
             raise StorageError(f"the URL: {error}") from None
         if "pymysql" in self.drivers:

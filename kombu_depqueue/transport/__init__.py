@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from kombu.exceptions import ChannelError
+from kombu.exceptions import ChannelError, OperationalError
 from kombu.exceptions import ConnectionError as KombuConnectionError
 from kombu.transport import base
 
@@ -91,13 +91,15 @@ class Transport(base.Transport):
         queue = MessageQueue(url, **options)
         try:
             queue.connect()
-            if self.client is None:  # released by another thread meanwhile, which nobody will do again
-                raise QueueClosed("the connection is closed")
         except BaseException:
             queue.close()
             raise
         queue.topology.undone = client.declared_entities.clear
         self._queue, self._pid, self.connected = queue, os.getpid(), True
+        if self.client is None:
+            self.close_connection(self)
+            # None that Kombu recovers from: it would open a connection that nobody will release.
+            raise OperationalError("the connection was released by another thread while it was made")
         return self
 
     @property

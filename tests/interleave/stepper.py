@@ -178,10 +178,12 @@ def explore(watching: Connection, case: Case, most: int, lot: random.Random) -> 
             order = "".join(str(choice) for choice, _ in stepper.taken)
             raise AssertionError(f"schedule {order}: outcomes {outcomes!r}: {error!r}") from error
         count += 1
-        if whole and (_possible(stepper.counts) > most if count == 1 else count == most):
+        schedule = next_schedule(stepper.taken) if whole else None
+        if schedule and (_possible(stepper.counts) > most if count == 1 else count == most):
             # Those until now are of one corner, if there are more of them than the first one told.
             whole, most = False, count + most
-        schedule = next_schedule(stepper.taken) if whole else drawn(len(operations), lot) if count < most else None
+        if not whole and count < most:
+            schedule = drawn(len(operations), lot)
     return count, whole
 
 

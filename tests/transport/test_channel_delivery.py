@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from kombu import Connection, Consumer, Exchange, Queue
-from kombu.exceptions import MessageStateError
+from kombu.exceptions import MessageStateError, OperationalError
 from kombu.mixins import ConsumerMixin
 from transport_helpers import Inbox, MakeConnection, bind, contents, declare, depth, publish
 
@@ -459,8 +459,8 @@ def test_a_connection_that_is_released_while_it_is_made_leaves_nothing_open(
         connection.release()
 
     monkeypatch.setattr(MessageQueue, "connect", released_meanwhile)
-    with pytest.raises(QueueClosed):
-        connection.transport.establish_connection()
+    with pytest.raises(OperationalError, match="released"):
+        assert connection.connection
     assert [queue.is_closed for queue in made] == [True]
 
 

@@ -166,6 +166,31 @@ def test_of_threads_that_connect_first_none_goes_on_before_plugins_are_loaded(mo
     assert all(isinstance(moment, float) and moment >= loads[0] for moment in returned)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_that_was_forked_while_plugins_were_loaded_loads_them_itself() -> None:
+    code = """
+import celery, os, signal, threading, time
+from types import SimpleNamespace
+from kombu_depqueue import plugins
+
+plugins._loaded, loads = False, []
+entry = SimpleNamespace(name="slow", load=lambda: lambda: (loads.append(1), time.sleep(0.5)))
+plugins.entry_points = lambda group: [entry]
+thread = threading.Thread(target=plugins.load)
+thread.start()
+while not loads:
+    time.sleep(0.01)
+child = os.fork()
+if not child:
+    signal.alarm(10)
+    plugins.load()
+    os._exit(len(loads))
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert _python(code) == "2"
+
+
 def test_a_missing_dependency_breaks_only_who_uses_it(tmp_path: Path) -> None:
     """Without SQLAlchemy (a broken environment) Celery itself still works."""
     (tmp_path / "sqlalchemy.py").write_text("raise ImportError('broken')")
