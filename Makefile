@@ -11,11 +11,12 @@ WORKERS ?= 4
 # Further options for pytest, as in `make test ARGS="-k lease"`.
 ARGS ?=
 
-.PHONY: help venv demo test test-workers conformance chaos soak gate trust lint format bench bench-smoke clean
+.PHONY: help venv demo test test-oldest test-workers conformance chaos soak gate trust lint format bench bench-smoke clean
 
 help:
 	@echo "make demo         run the demonstration on an embedded SQLite database"
 	@echo "make test         run all tests; SQLite always, other databases where a server answers"
+	@echo "make test-oldest  some of the tests with SQLAlchemy 2.0, in an environment of its own"
 	@echo "make test-workers the tests with real Celery workers alone"
 	@echo "make conformance  run the conformance suite alone"
 	@echo "make chaos        all chaos cells, 20 minutes (ARGS='sessions-mysql --seed 7': one of them)"
@@ -57,6 +58,17 @@ demo: $(VENV)/.package
 test: venv
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --benchmark-disable $(ARGS)
 
+# Our statements are SQLAlchemy's to compile: with the oldest minor version they must be the same, and work.
+test-oldest: $(VENV)-oldest/.tools
+	$(VENV)-oldest/bin/pytest -n $(WORKERS) --dist loadgroup --benchmark-disable tests/dialects/test_golden_sql.py \
+		$(addprefix kombu_depqueue/testing/conformance/test_,enqueue.py settle.py transactions.py opening.py) $(ARGS)
+
+$(VENV)-oldest/.tools: pyproject.toml $(wildcard adapters/*/pyproject.toml)
+	$(MAKE) VENV=$(VENV)-oldest $(VENV)-oldest/.package
+	$(VENV)-oldest/bin/python -m pip install --quiet --editable '.[postgresql]' \
+		$(addprefix --editable ,$(wildcard adapters/*/)) --group test 'sqlalchemy<2.1'
+	@touch $@
+
 test-workers: venv
 	$(BIN)/pytest -n $(WORKERS) --benchmark-disable tests/transport/test_celery_*.py $(ARGS)
 
@@ -97,5 +109,5 @@ bench-smoke: $(VENV)/.peers
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup benchmarks --benchmark-disable $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest build dist .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

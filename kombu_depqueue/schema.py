@@ -45,10 +45,12 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.types import CHAR, TIMESTAMP, TypeDecorator, TypeEngine, Uuid
 
 __all__ = [
     "EARLIEST",
+    "KNOWS_STORAGE",
     "LATEST",
     "SCHEMA_VERSION",
     "ConsumerKind",
@@ -70,6 +72,12 @@ EARLIEST, LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=
 # MySQL has several sizes.
 TEXT = Text().with_variant(Text(2**24 - 1), "mysql")
 BYTES = LargeBinary().with_variant(LargeBinary(2**32 - 1), "mysql")
+
+
+KNOWS_STORAGE = "with" in (dict(PGDialect.construct_arguments or ())[Table] or ())
+"""Whether SQLAlchemy writes the storage parameters of a table: not 2.0, where they are only noted here."""
+if not KNOWS_STORAGE:
+    Table.argument_for("postgresql", "with", None)
 
 
 class Flag:

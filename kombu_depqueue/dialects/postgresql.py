@@ -31,6 +31,7 @@ from kombu_depqueue.dialects.base import RESULTS, Dialect, Failure, Tx, refuse_i
 from kombu_depqueue.dialects.inspection import Inspection
 from kombu_depqueue.dialects.steps import Claimed, Ending, Key, Released, Wanted, in_order
 from kombu_depqueue.errors import Duplicate
+from kombu_depqueue.schema import KNOWS_STORAGE
 
 __all__ = ["PostgreSQL"]
 
@@ -183,7 +184,7 @@ class PostgreSQL(Dialect):
             made.append(CreateTable(table, if_not_exists=True))
             made += [CreateIndex(i, if_not_exists=True) for i in sorted(table.indexes, key=lambda i: str(i.name))]
         for element in made:
-            connection.execute(str(element.compile(dialect=self.engine.dialect)))
+            connection.execute(str(element.compile(dialect=self.engine.dialect)).rstrip() + _storage_of(element))
 
     def is_collision(self, error: BaseException) -> bool:
         """Differs: IF NOT EXISTS looks first, and is not alone. No advisory lock: anybody may hold those."""
@@ -406,6 +407,14 @@ class PostgreSQL(Dialect):
         from kombu_depqueue.dialects.postgresql_inspection import PostgreSQLInspection
 
         return PostgreSQLInspection(self)
+
+
+def _storage_of(element: Any) -> str:
+    """What SQLAlchemy 2.0 leaves out of CREATE TABLE, since it does not know it."""
+    if not isinstance(element, CreateTable) or KNOWS_STORAGE:
+        return ""
+    storage = element.element.dialect_options["postgresql"]["with"] or {}
+    return f"\n WITH ({', '.join(f'{name} = {value}' for name, value in storage.items())})" if storage else ""
 
 
 def _array(numbers: Iterable[float]) -> str:
