@@ -128,6 +128,7 @@ class MySQL(Dialect):
         return made
 
     def _connect(self, dialect: Any, record: object, args: list[Any], options: dict[str, Any]) -> Any:
+        # Until it is connected the watchdog has nothing to cut: that must take no longer than the call may.
         left, limit = max(1, math.ceil(self.time_left())), options["read_timeout"]
         own = {"connect_timeout": min(options["connect_timeout"], left)}
         if "pymysql" in self.drivers:  # mysqlclient could not be told otherwise afterwards
