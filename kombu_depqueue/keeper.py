@@ -63,6 +63,8 @@ class Keeper:
         self.consumer = new_number()
         self.registered = False
         self.renewals = 0
+        self._renewed = 0.0
+        """When the last renewal that took place was asked for."""
         self.says_waiting = False
         self._saying = threading.Lock()
         """Held while the database is told whether we wait: what it knows is what we believe."""
@@ -108,18 +110,21 @@ class Keeper:
         return claimed
 
     def join(self) -> None:
-        """Be registered, with a thread that renews the lease."""
+        """Be registered, with a thread that renews the lease, of which a third is left at least."""
         if not self.registered:
             with self._lock:
                 if self._closed:
                     raise QueueClosed("the JobQueue is closed")
                 if not self.registered:
+                    began = time.monotonic()
                     self._store.rejoin(self.consumer, self.name, self._settings.lease, [])
-                    self.registered, self._told = True, None
+                    self.registered, self._told, self._renewed = True, None, began
                     self.stir()  # tell of the session soon, though there had been a time to sleep
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="depqueue-keeper", daemon=True)
                     self._thread.start()
+        elif time.monotonic() - self._renewed > self._settings.lease * 2 / 3:
+            self.renew()  # the thread should have, and got neither processor nor lock: what is claimed now must last
         self._unclaim()
 
     def _unclaim(self) -> None:
@@ -244,7 +249,7 @@ class Keeper:
             self._notifier.hint(queues)
 
     def beat(self) -> None:
-        """Renew all leases; take them again if we had been declared dead."""
+        """Renew all leases, or leave while there is nothing to do."""
         if not self.registered:
             return
         if not self.held and self._is_asleep():
@@ -252,6 +257,11 @@ class Keeper:
             self._store.leave([self.consumer])
             self.registered = self.says_waiting = False
             return
+        self.renew()
+
+    def renew(self) -> None:
+        """Renew all leases; take them again if we had been declared dead."""
+        began = time.monotonic()
         with self._saying:
             # Not by whether it waits right now: it may be about to.
             lately = self._waiter.is_used or time.monotonic() - self._waited_at < 1.0
@@ -263,6 +273,7 @@ class Keeper:
             held = [(job_id, token) for (_, token), job_id in list(self.held.items()) if job_id is not None]
             self._store.rejoin(self.consumer, self.name, self._settings.lease, held)
             self.says_waiting, self._told = False, None
+        self._renewed = began
         for consumer in list(self.alone.values()):
             self._store.set_lease(consumer, self._settings.lease)
 

@@ -123,7 +123,8 @@ class Reservation(Protocol):
     """A job handed out, and the right to settle it: proved by its lease token.
 
     Its lease is renewed in the background while the JobQueue that reserved it
-    lives, however long the work takes. Settling (ack, requeue, reject, fail)
+    lives, however long the work takes; a third of the lease time is left at
+    least when it is handed out, however late that thread is. Settling (ack, requeue, reject, fail)
     ends it; repeated on a settled reservation it does nothing. Settling an
     expired one is accepted as long as nobody else has been given the job.
     """

@@ -28,7 +28,7 @@ class Cell:
     scene: SceneMaker | None = None
     """A database with faults of its own; they are added, with equal shares."""
     hold: float = 1.0
-    """Seconds that a lease lasts at least; 0 where a fault may end one at once, or keep it from being renewed."""
+    """Seconds that a lease lasts at least: a third; 0 where a fault may end one at once, or keep it from being renewed."""
     lease: float = 3.0
     rate: float = 100.0
     """Jobs a second that all publishers together try to publish."""

@@ -11,6 +11,7 @@ import pytest
 from kombu_depqueue import JobQueue
 from kombu_depqueue.errors import Canceled, Empty, InvalidJob, LeaseLost
 from kombu_depqueue.job import JobState
+from kombu_depqueue.keeper import Keeper
 from kombu_depqueue.ports import Reservation
 from kombu_depqueue.testing import programs
 from kombu_depqueue.testing.fixtures import MakeQueue, RunProcess
@@ -176,6 +177,20 @@ def test_settling_after_expiry_but_before_redelivery_is_accepted(
         assert queue.reserve(0).attempt == 2
     else:
         assert_nothing_ready(queue)
+
+
+def test_a_third_of_a_lease_is_left_at_least_when_it_begins(
+    make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that renews may be late: on a busy machine, or behind others' writes to a SQLite file."""
+    monkeypatch.setattr(Keeper, "beat", lambda self: None)
+    queue, other = make_queue(lease=3.0), make_queue()
+    queue.enqueue("default")
+    queue.reserve(0).ack()
+    time.sleep(2.6)
+    queue.enqueue("default")
+    queue.reserve(0)
+    assert_nothing_ready(other, 1.0)
 
 
 def test_finishing_by_token_after_expiry_but_before_redelivery_is_accepted(make_queue: MakeQueue) -> None:
