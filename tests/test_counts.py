@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool
 
 from kombu_depqueue import JobMessage, JobQueue
 from kombu_depqueue.keeper import Keeper
+from kombu_depqueue.sql import Prepared
 from kombu_depqueue.testing.fixtures import Database, MakeQueue, Place
 from kombu_depqueue.testing.helpers import wait_until
 from kombu_depqueue.testing.servers import private_postgresql
@@ -177,6 +178,22 @@ def test_publishing_through_kombu_waits_once(log: Log, place: Place, database: D
         log.taken()
         producer.publish(BODY, routing_key="default", declare=[Queue("default")])
         assert log.taken()[0] == 1
+
+
+def test_statements_are_compiled_once_in_a_process(make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may open many JobQueues: Celery one for each connection in its pool."""
+
+    def go_through(queue: JobQueue) -> None:
+        queue.enqueue("default")
+        queue.reserve(0).ack()
+
+    def compiled(*args: object) -> None:
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(Keeper, "_run", lambda self: None)
+    go_through(make_queue())
+    monkeypatch.setattr(Prepared, "__init__", compiled)
+    go_through(make_queue())
 
 
 def test_publishing_counts_nothing(log: Log, make_queue: MakeQueue, place: Place) -> None:

@@ -183,6 +183,7 @@ MARIADB = {
     "authority alone": ({"ssl_ca": "ca", "ssl_check_hostname": "false"}, "127.0.0.1", True),
     "another authority": ({"ssl_ca": "other"}, "localhost", False),
     "another name": ({"ssl_ca": "ca"}, "127.0.0.1", False),
+    "no options": ({}, "127.0.0.1", True),
     "without": ({"ssl_disabled": "true"}, "localhost", False),
 }
 

@@ -101,7 +101,8 @@ class PostgreSQL(Dialect):
         super().__init__(settings, engine)
         self.own = postgresql_sql.texts(self.tables, self.sql, f"{self._channel}{RESULTS}")
 
-    def compiler_dialect(self) -> SADialect:
+    @classmethod
+    def compiler_dialect(cls) -> SADialect:
         """Differs: psycopg takes `%(name)s`."""
         return PGDialect_psycopg()  # type: ignore[no-untyped-call]
 

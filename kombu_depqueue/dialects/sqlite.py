@@ -53,7 +53,8 @@ class SQLite(Dialect):
         super().__init__(settings, engine)
         self._full_sync = settings.synchronous.upper() == "FULL"
 
-    def compiler_dialect(self) -> SADialect:
+    @classmethod
+    def compiler_dialect(cls) -> SADialect:
         """Differs: sqlite3 takes `:name`."""
         return sqlite.dialect(paramstyle="named")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import sys
 import time
 from importlib.util import find_spec
@@ -175,6 +176,18 @@ def test_a_driver_that_is_missing_or_not_ours_is_told(monkeypatch: pytest.Monkey
         with pytest.raises(InvalidJob) as refused:
             JobQueue(url)
         assert cure in str(refused.value)
+
+
+def test_connecting_does_not_read_certificates_that_it_does_not_need(
+    make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To read all that the system trusts takes longer than connecting; `test_tls` has where they are needed."""
+
+    def read(*args: object, **options: object) -> None:
+        raise AssertionError("read")
+
+    monkeypatch.setattr(ssl, "create_default_context", read)
+    make_queue().enqueue("default")
 
 
 @pytest.mark.skipif(find_spec("MySQLdb") is None, reason="mysqlclient is not installed")
