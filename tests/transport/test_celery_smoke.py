@@ -32,6 +32,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from fcntl import LOCK_EX, flock
 from typing import Any
 from uuid import uuid4
 
@@ -246,7 +247,16 @@ def test_signals_of_a_publish(pooled: Bench) -> None:
     assert before == after == ["t.add"]
 
 
-@pytest.mark.parametrize("threads", [1, 2, 42])
+@pytest.fixture
+def many_connections(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """In one process of tests at a time: the server may take a hundred of all together."""
+    with (tmp_path_factory.getbasetemp().parent / "many-connections").open("w") as lock:
+        flock(lock, LOCK_EX)
+        yield
+
+
+@pytest.mark.parametrize("threads", [1, 2, 30])
+@pytest.mark.usefixtures("many_connections")
 def test_publishing_from_many_threads(pooled: Bench, threads: int) -> None:
     app = pooled.producer(broker_pool_limit=threads)
     label = uuid4().hex
