@@ -39,7 +39,7 @@ from uuid import uuid4
 import pytest
 from celery import chain, chord, group, signals, states
 from celery.canvas import Signature, StampingVisitor
-from celery.exceptions import TaskRevokedError
+from celery.exceptions import ChordError, TaskRevokedError
 from kombu import Exchange, Queue
 from transport_workers import Bench
 
@@ -76,7 +76,8 @@ def test_an_error_in_a_workflow_arrives(pooled: Bench) -> None:
     bodies = [one, chain(one, one), group([one, one]), chord(group([one, one]), one)]
     workflows = [chain(one, group(one, bad), one, one), *(chord(group([one, bad]), body) for body in bodies)]
     for result in [flow.apply_async() for flow in workflows]:
-        with pytest.raises(ValueError, match="in the midst"):
+        # Celery looks at the parents one after another: a chord may fail just after its header was looked at.
+        with pytest.raises((ValueError, ChordError), match="in the midst"):
             result.get(timeout=SOON)
     assert pooled.shared is not None
     assert "task_id must not be empty" not in pooled.shared.said(1_000_000)
