@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, event, text
 from kombu_depqueue.dialects import Dialect
 from kombu_depqueue.dialects.lean import LeanCursor
 from kombu_depqueue.dialects.sqlite import _Connection
+from kombu_depqueue.testing.helpers import wait_until
 
 __all__ = ["BREAKERS", "Breaker"]
 
@@ -169,8 +170,12 @@ class MySQLBreaker(Breaker):
             connection.cursorclass = Cursor
 
     def _kill(self, connection: Any) -> None:
+        number = connection.thread_id()
         with contextlib.suppress(Exception):  # it has gone already
-            self.admin.execute(text(f"KILL {connection.thread_id()}"))
+            self.admin.execute(text(f"KILL {number}"))
+        # It closes its socket first: what is tried again at once would pass by the rows that it has still locked.
+        still = text(f"SELECT count(*) FROM information_schema.processlist WHERE id = {number}")
+        wait_until(lambda: not self.admin.execute(still).scalar(), interval=0.001)
 
     def cut_before(self, sql: Any, connection: Any, execute: Execute, run: Execute) -> Any:
         self._kill(connection)
