@@ -22,7 +22,7 @@ help:
 	@echo "make chaos        all chaos cells, 20 minutes (ARGS='sessions-mysql --seed 7': one of them)"
 	@echo "make soak         hours of one cell (SECONDS=1800, ARGS='--database mysql')"
 	@echo "make gate         put bugs into a copy of the package, and see the tests find each"
-	@echo "make trust        run all layers of the tests in full (75 minutes), and write down what they were"
+	@echo "make trust        run all layers of the tests in full (an hour), and write down what they were"
 	@echo "make lint         check style, formatting, types and the direction of imports"
 	@echo "make format       format the code and make the safe repairs of ruff"
 	@echo "make bench        compare with other queues and brokers, 20 minutes (ARGS=--quick: two)"
