@@ -14,7 +14,7 @@ from itertools import pairwise
 from math import inf
 from typing import Any
 
-from book import ENDS, Book, Delivery, JobStory, Window
+from book import ENDS, Book, Delivery, JobStory, Settle, Window
 from history import FAIL, OK
 
 __all__ = ["CLOCK", "Record", "Rules", "Violation", "check", "check_order", "judge"]
@@ -119,17 +119,22 @@ def two_holders(case: _Case) -> Iterator[str]:
 def stale(case: _Case) -> Iterator[str]:
     """I5: the holder of an old token was believed."""
     for settle in case.job.settles:
-        if settle.outcome != OK:
-            continue
-        if settle.how == "requeue" and not case.rules.hold:
-            # Its connection may have been cut, and the job be in nobody's hands or another's since: whether by this very
-            # requeue cannot be told. It changes nothing; if it did, I4 and I13 would show it.
+        if settle.outcome != OK or _is_hollow(case, settle):
             continue
         attempt = case.attempts.get(settle.token, inf)
         for later in case.job.deliveries:
             if later.attempt > attempt and later.complete < settle.invoke:
                 yield f"{settle.how} by the holder of attempt {attempt} was accepted after attempt {later.attempt}"
                 return
+
+
+def _is_hollow(case: _Case, settle: Settle) -> bool:
+    """Whether a success says nothing: it changes nothing, and if it did, others of these rules would show it.
+
+    Its connection may have been cut, and the job be in nobody's hands, another's or at its end since: whether by this
+    very requeue cannot be told.
+    """
+    return settle.how == "requeue" and not case.rules.hold
 
 
 def too_soon_for_its_dependencies(case: _Case) -> Iterator[str]:
@@ -169,7 +174,7 @@ def zombie(case: _Case) -> Iterator[str]:
     canceled = min((c.complete for c in case.job.cancels if c.outcome == OK), default=inf)
     if any(d.invoke > canceled for d in case.job.deliveries):
         yield "handed out after it was canceled"
-    if any(s.invoke > canceled and s.outcome == OK for s in case.job.settles):
+    if any(s.invoke > canceled and s.outcome == OK and not _is_hollow(case, s) for s in case.job.settles):
         yield "settled after it was canceled"
 
 

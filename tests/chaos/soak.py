@@ -42,11 +42,11 @@ CREW = {"publisher": 3, "worker": 2, "veteran": 1, "operator": 1, "celery-thread
 
 
 def cell_of(database: str) -> Cell:
-    """What goes on for hours."""
+    """What goes on for hours: no more jobs than are done while workers die, else their backlog is what grows."""
     faults = {**FAULTS, "celery-prefork killed": 0.05}
     faults |= {"file locked": 1.0} if database == "sqlite" else {"sessions killed": 1.0}
     options = {"retention": KEPT, "result_retention": KEPT}
-    return Cell(f"soak-{database}", database, CREW, faults, hold=0.0, rate=100.0, options=options)
+    return Cell(f"soak-{database}", database, CREW, faults, hold=0.0, rate=60.0, options=options)
 
 
 @dataclass

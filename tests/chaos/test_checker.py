@@ -153,6 +153,12 @@ LEGAL: dict[str, Case] = {
         None,
     ),
     "handed out while it was being canceled": ("I9", tale().reserve(2, 4).cancel(2, 3), HOLD, None),
+    "given back when it may have been before, and was canceled since": (
+        "I9",
+        handed_out().cancel(4, 5).settle("requeue", 6, 7),
+        Rules(),
+        None,
+    ),
     "canceled when it had ended": ("I9", tale().cancel(2, 3, did=False).reserve(4, 5).settle("ack", 6, 7), HOLD, None),
     "not ended twice": ("I10", handed_out().settle("ack", 4, 5).again(6, 7, "fail"), HOLD, None),
     "asked once more, the same answer": (
