@@ -115,7 +115,9 @@ class Arrivals(Leases):
 
         first = kinds[0]
         fits = len(entries) <= self.dialect.rows_in_one and not first.supersedes
-        if fits and len(kinds) == 1 and first.id_is_new and self._signs_nothing and len(entries) > 1:
+        alike = fits and len(kinds) == 1 and first.id_is_new and len(entries) > 1
+        alone = len(entries) == 1 and self.dialect.steps_are_statements  # it says by itself if it supersedes a job
+        if (alike or alone) and self._signs_nothing:
             insert = partial(insert_alike, dialect=self.dialect, entries=entries, queues=queues)
             return self.database.write(insert, begin=False, durable=first.durable)
         if len(entries) == 1 or (fits and len({e.common for e in kinds}) == 1):  # one statement

@@ -110,7 +110,12 @@ def test_headers_over_the_limit_are_refused_too(connect: MakeConnection) -> None
     assert contents(channel, "q") == []
 
 
+CIRCLE: dict[str, Any] = {}
+CIRCLE["again"] = [CIRCLE]
+
 HEADERS: list[tuple[dict[str, Any], str]] = [
+    (CIRCLE, "headers: JSON cannot hold them"),
+    ({"what": ...}, "headers: JSON cannot hold them"),
     ({"x-delay": "soon"}, "x-delay"),
     ({"x-delay": -1}, "x-delay"),
     ({"x-delay": float("nan")}, "x-delay|headers"),
